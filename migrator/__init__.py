@@ -1,0 +1,23 @@
+"""Versioned, verified changes for PostgreSQL and MongoDB, exactly once."""
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+__all__ = ["Config", "Migrator", "MigratorError", "Script", "__version__"]
+
+_HOMES = {
+    "Config": "migrator.config",
+    "Migrator": "migrator.runtime.migrator",
+    "MigratorError": "migrator.core.errors",
+    "Script": "migrator.core.revision",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: `migrator --help` needs none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'migrator' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

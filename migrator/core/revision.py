@@ -1,0 +1,136 @@
+"""A revision: what its file says, without the code in it; and a script: the code, once it is loaded."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+ID = re.compile(r"[A-Za-z0-9_]{1,64}")
+"""What an id or a label may look like. `+`, `-`, `@` and `:` belong to targets."""
+
+DEFAULT_TIMEOUT = 300.0
+"""Seconds that one step may take where neither the revision nor migrator.toml says otherwise."""
+
+
+class Key(NamedTuple):
+    """The name of a revision among all databases; as text `events:77aa01`."""
+
+    database: str
+    id: str
+
+    def __str__(self) -> str:
+        """Return `database:id`."""
+        return f"{self.database}:{self.id}"
+
+
+class Direction(StrEnum):
+    """Which way a step goes."""
+
+    UPGRADE = "upgrade"
+    DOWNGRADE = "downgrade"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What the constants of a revision file say. All of it is read without running the file.
+
+    `depends_on` holds ids of the same database, or `database:id`. `transaction` is None where the file leaves the
+    choice to the database (PostgreSQL: on, MongoDB: off). `timeout` is in seconds; 0 means none, None the default.
+    """
+
+    revision: str
+    down_revision: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    branch_labels: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    transaction: bool | None = None
+    timeout: float | None = None
+    rerunnable: bool = False
+    on_failed_verify: str | None = None
+    title: str = ""
+    functions: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """One file of a history: its header, its text, and the database it belongs to.
+
+    `path` is where the text came from, for messages; `stored` says that it came from the tracker, because the file
+    is not here.
+    """
+
+    database: str
+    header: Header
+    path: str
+    source: str
+    checksum: str
+    stored: bool = False
+
+    @property
+    def id(self) -> str:
+        """Return the id, unique in its database."""
+        return self.header.revision
+
+    @property
+    def key(self) -> Key:
+        """Return the id together with the database."""
+        return Key(self.database, self.header.revision)
+
+    @property
+    def title(self) -> str:
+        """Return the first line of the file's description."""
+        return self.header.title
+
+    @property
+    def down(self) -> tuple[Key, ...]:
+        """Return the parents in the same history."""
+        return tuple(Key(self.database, parent) for parent in self.header.down_revision)
+
+    @property
+    def depends_on(self) -> tuple[Key, ...]:
+        """Return the cross links, each with its database."""
+        return tuple(key_of(text, self.database) for text in self.header.depends_on)
+
+    @property
+    def reversible(self) -> bool:
+        """Say whether there is a downgrade."""
+        return "downgrade" in self.header.functions
+
+    @property
+    def verifiable(self) -> bool:
+        """Say whether there is a verify."""
+        return "verify" in self.header.functions
+
+    def in_database(self, name: str) -> "Revision":
+        """Return this revision as one of another database."""
+        return replace(self, database=name)
+
+
+@dataclass(frozen=True)
+class Script:
+    """The functions of a revision file, loaded. Each takes the context; `verify` returns a bool, an Effect or None."""
+
+    upgrade: Callable[[Any], Awaitable[Any]]
+    downgrade: Callable[[Any], Awaitable[Any]] | None = None
+    verify: Callable[[Any], Awaitable[Any]] | None = None
+
+    def function(self, direction: Direction) -> Callable[[Any], Awaitable[Any]] | None:
+        """Return the function for one direction, None where the file has none."""
+        return self.upgrade if direction is Direction.UPGRADE else self.downgrade
+
+
+def key_of(text: str, database: str) -> Key:
+    """Read `id` or `database:id`."""
+    other, colon, rest = text.rpartition(":")
+    return Key(other, rest) if colon else Key(database, text)
+
+
+def checksum_of(source: str) -> str:
+    """Return the checksum of a revision's text: SHA-256 over UTF-8 with LF line ends and without a BOM.
+
+    The name of the method is part of the value, so that a later method can stand beside it.
+    """
+    text = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return "sha256-lf1:" + sha256(text.encode()).hexdigest()

@@ -1,0 +1,138 @@
+"""A run: one execution of one step; its states as data; and what the runs say about a database."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any
+
+from migrator.core.revision import Direction, Key
+
+
+class Status(StrEnum):
+    """Where a run stands."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+
+
+class Effect(StrEnum):
+    """What a run is known to have done to the database."""
+
+    NONE = "none"
+    PARTIAL = "partial"
+    FULL = "full"
+    UNKNOWN = "unknown"
+
+
+class Kind(StrEnum):
+    """Why there is a run."""
+
+    REVISION = "revision"
+    STAMP = "stamp"
+
+
+TRANSITIONS: Mapping[tuple[Status | None, Status], str] = {
+    (None, Status.PENDING): "The holder of the lock starts a step; the row is committed before the work.",
+    (Status.PENDING, Status.SUCCESS): "The step did all of its work and its verify agreed.",
+    (Status.PENDING, Status.FAILED): "The step raised, was stopped, or its verify said no.",
+    (Status.SUCCESS, Status.ROLLED_BACK): "A later downgrade of the same revision succeeded.",
+}
+"""Every arrow that exists. Whatever is not here is refused, by `Run.moved` and again by the tracker."""
+
+EFFECTS: Mapping[Status, frozenset[Effect]] = {
+    Status.PENDING: frozenset({Effect.UNKNOWN, Effect.PARTIAL}),
+    Status.SUCCESS: frozenset({Effect.FULL}),
+    Status.FAILED: frozenset(Effect),
+    Status.ROLLED_BACK: frozenset({Effect.NONE}),
+}
+"""Which effects a status may go with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One row of the tracker. Times are ISO 8601 text in UTC from the server's clock; durations are milliseconds."""
+
+    run_id: str
+    database: str
+    revision: str
+    title: str = ""
+    kind: Kind = Kind.REVISION
+    direction: Direction = Direction.UPGRADE
+    status: Status = Status.PENDING
+    effect: Effect = Effect.UNKNOWN
+    reason: str = ""
+    forced: bool = False
+    attempt: int = 1
+    transactional: bool = True
+    checksum: str = ""
+    path: str = ""
+    source: str = field(default="", repr=False)
+    params: Mapping[str, Any] | None = None
+    progress: Mapping[str, Any] | None = None
+    cursor: Mapping[str, Any] | None = None
+    started_at: str = ""
+    finished_at: str = ""
+    duration_ms: float | None = None
+    result: Mapping[str, Any] | None = None
+    error: str = ""
+    log_file: str = ""
+    deploy_id: str = ""
+    owner: str = ""
+    host: str = ""
+    pid: int = 0
+    user: str = ""
+    release: str = ""
+    fence: int = 0
+    superseded_by: str = ""
+
+    @property
+    def key(self) -> Key:
+        """Return the revision with its database."""
+        return Key(self.database, self.revision)
+
+    def moved(self, status: Status, effect: Effect, **changes: Any) -> "Run":
+        """Return this run in another status. ValueError where there is no such arrow."""
+        if (self.status, status) not in TRANSITIONS:
+            raise ValueError(f"a run cannot go from {self.status} to {status}")
+        if effect not in EFFECTS[status]:
+            raise ValueError(f"a run that is {status} cannot have the effect {effect}")
+        return replace(self, status=status, effect=effect, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the run for `--json`: every column but the source."""
+        return {name: value for name, value in asdict(self).items() if name != "source"}
+
+
+COLUMNS = tuple(each.name for each in fields(Run) if each.name != "database")
+"""The columns of the tracker, in order. The database is where the tracker is, so it is no column."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What the trackers say: the applied revisions in the order in which they were applied, those whose last run
+    left something that a person must judge, and the runs that have started and not finished.
+    """
+
+    applied: Mapping[Key, Run] = field(default_factory=dict)
+    blocked: Mapping[Key, Run] = field(default_factory=dict)
+    running: tuple[Run, ...] = ()
+
+
+def state_of(runs: Iterable[Run]) -> State:
+    """Derive the state from the live runs (those that no later run superseded), oldest first."""
+    applied: dict[Key, Run] = {}
+    blocked: dict[Key, Run] = {}
+    running: list[Run] = []
+    for run in runs:
+        if run.superseded_by:
+            continue
+        if run.status is Status.PENDING:
+            running.append(run)
+        elif run.status is Status.SUCCESS and run.direction is Direction.UPGRADE:
+            applied.pop(run.key, None)
+            applied[run.key] = run
+        elif run.status is Status.FAILED and run.effect in (Effect.PARTIAL, Effect.UNKNOWN, Effect.FULL):
+            blocked[run.key] = run
+    return State(applied, blocked, tuple(running))
