@@ -1,0 +1,1 @@
+"""TALK TO A DATABASE: one module for each kind, found by folder."""

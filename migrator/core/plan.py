@@ -1,0 +1,263 @@
+"""Which steps to take: a function of the files, the state and the target. Nothing here changes anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from migrator.core.errors import AmbiguousTarget, MultipleHeads, TargetNotFound, UsageError
+from migrator.core.history import History
+from migrator.core.refusals import (
+    UNCHANGED,
+    refuse_ahead,
+    refuse_blocked,
+    refuse_drift,
+    refuse_irreversible,
+    refuse_needed,
+)
+from migrator.core.revision import Direction, Key, Revision
+from migrator.core.run import State
+from migrator.core.target import Target
+
+
+@dataclass(frozen=True)
+class Step:
+    """One revision in one direction. `forced` is True where an applied revision runs again because a person said so."""
+
+    revision: Revision
+    direction: Direction
+    forced: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Return the revision's key."""
+        return self.revision.key
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The ordered work of one command. It is computed, printed, run, and never stored."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def databases(self) -> tuple[str, ...]:
+        """Return the databases that the plan changes, in order of their first step."""
+        return tuple(dict.fromkeys(step.revision.database for step in self.steps))
+
+
+def upgrade(history: History, state: State, targets: Sequence[Target], databases: Sequence[str]) -> Plan:
+    """Return the steps that bring the databases up to the targets; never past them.
+
+    `databases` are those in scope where a target names none. Cross links bring in revisions of other databases.
+    Raises TargetError, Drifted, DatabaseAhead or ResolveNeeded.
+    """
+    wanted: set[Key] = set()
+    for target in targets:
+        wanted |= _upgrade_set(history, state, target, _scope(target, databases))
+    refuse_drift(history, state, {*databases, *(key.database for key in wanted)})
+    todo = wanted - state.applied.keys()
+    refuse_ahead(history, state, todo)
+    refuse_blocked(history, state, todo)
+    return Plan(tuple(Step(history[key], Direction.UPGRADE) for key in history.sort(todo)))
+
+
+def downgrade(history: History, state: State, targets: Sequence[Target], databases: Sequence[str]) -> Plan:
+    """Return the steps that take the databases down to the targets, in reverse order of application.
+
+    `history` must hold every applied revision (from the tracker where the file is gone). Raises TargetError, Drifted,
+    StillNeeded, Irreversible or ResolveNeeded.
+    """
+    doomed: set[Key] = set()
+    for target in targets:
+        doomed |= _downgrade_set(history, state, target, _scope(target, databases))
+    refuse_drift(history, state, {key.database for key in doomed}, only=doomed)
+    refuse_needed(history, state, doomed)
+    refuse_irreversible(history, doomed)
+    refuse_blocked(history, state, doomed)
+    place = {key: index for index, key in enumerate(state.applied)}
+    order = history.sort(doomed, rank=place.__getitem__)
+    return Plan(tuple(Step(history[key], Direction.DOWNGRADE) for key in reversed(order)))
+
+
+def again(history: History, state: State, target: Target, databases: Sequence[str]) -> Plan:
+    """Return the one step that runs an applied revision once more, forced."""
+    key = _one(history, target, _scope(target, databases))
+    if key not in state.applied:
+        raise TargetNotFound(
+            f"{key} is not applied, so it cannot run again",
+            hint=f"`migrator upgrade {key}` applies it in the ordinary way.",
+        )
+    return Plan((Step(history[key], Direction.UPGRADE, forced=True),))
+
+
+def _scope(target: Target, databases: Sequence[str]) -> tuple[str, ...]:
+    if not target.database:
+        return tuple(databases)
+    if target.database not in databases:
+        raise UsageError(
+            f"{target.text!r}: there is no database {target.database!r} here",
+            state=UNCHANGED,
+            hint="Known: " + ", ".join(databases),
+        )
+    return (target.database,)
+
+
+def _upgrade_set(history: History, state: State, target: Target, scope: tuple[str, ...]) -> set[Key]:
+    if target.anchor == "base" or (target.relative and target.offset < 0):
+        raise UsageError(
+            f"upgrade cannot go to {target.text!r}",
+            state=UNCHANGED,
+            hint=f"Did you mean `migrator downgrade {target.text}`?",
+        )
+    if target.relative:
+        return _next(history, state, target, scope)
+    if target.anchor in ("head", "heads"):
+        return history.ancestors(_heads(history, target, scope))
+    return history.ancestors([_one(history, target, scope)])
+
+
+def _heads(history: History, target: Target, scope: tuple[str, ...]) -> list[Key]:
+    found: list[Key] = []
+    for database in scope:
+        if target.label and not any(target.label in history.labels(key) for key in history.of(database)):
+            continue
+        heads = history.heads(database, target.label)
+        if target.anchor == "head" and len(heads) > 1:
+            listed = ", ".join(f"{key.id} ({history[key].title})" for key in heads)
+            raise MultipleHeads(
+                f"{database} has {len(heads)} heads: {listed}",
+                state=UNCHANGED,
+                hint="`migrator upgrade heads` applies all; "
+                f"`migrator new -d {database} merge {' '.join(f'--head {key.id}' for key in heads)}` joins them.",
+            )
+        found.extend(heads)
+    if target.label and not found:
+        history.branch(scope[0], target.label)
+    return found
+
+
+def _next(history: History, state: State, target: Target, scope: tuple[str, ...]) -> set[Key]:
+    waiting = {name: [key for key in history.of(name) if key not in state.applied] for name in scope}
+    if target.label:
+        waiting = {name: [key for key in keys if target.label in history.labels(key)] for name, keys in waiting.items()}
+    ready = {name: keys for name, keys in waiting.items() if keys}
+    if not ready:
+        return set()
+    if len(ready) > 1:
+        commands = ", ".join(f"`migrator upgrade {name}:{target.text}`" for name in ready)
+        raise AmbiguousTarget(
+            f"{target.text} may mean {' or '.join(ready)}", state=UNCHANGED, hint=f"Say which: {commands}"
+        )
+    ((database, keys),) = ready.items()
+    if target.offset > len(keys):
+        raise TargetNotFound(
+            f"{database} has {len(keys)} pending, and {target.text} asks for more",
+            state=UNCHANGED,
+            hint=f"`migrator upgrade {database}:head` applies all of them.",
+        )
+    chosen: set[Key] = set(state.applied)
+    for _ in range(target.offset):
+        able = [key for key in keys if key not in chosen and all(parent in chosen for parent in history[key].down)]
+        if len(able) != 1:
+            listed = ", ".join(f"`migrator upgrade {key}`" for key in able)
+            raise AmbiguousTarget(
+                f"{database} branches here, so {target.text} is not unique",
+                state=UNCHANGED,
+                hint=f"Say which: {listed}",
+            )
+        chosen.add(able[0])
+    return history.ancestors(chosen - state.applied.keys())
+
+
+def _one(history: History, target: Target, scope: tuple[str, ...]) -> Key:
+    """Return the one revision that a target with an id means, its offset walked along the line."""
+    if target.label:
+        scope = tuple(name for name in scope if any(target.label in history.labels(key) for key in history.of(name)))
+    if not target.anchor or target.anchor in ("head", "heads", "base") or not scope:
+        raise TargetNotFound(
+            f"{target.text!r} names no revision", state=UNCHANGED, hint="`migrator history` lists the ids."
+        )
+    key = history.find(target.anchor, scope)
+    for _ in range(abs(target.offset)):
+        key = _neighbour(history, key, target)
+    return key
+
+
+def _neighbour(history: History, key: Key, target: Target) -> Key:
+    around = history.line_children(key) if target.offset > 0 else history[key].down
+    if len(around) == 1:
+        return around[0]
+    side = "after" if target.offset > 0 else "before"
+    if around:
+        listed = ", ".join(each.id for each in around)
+        raise AmbiguousTarget(
+            f"{target.text}: {side} {key.id} the history branches: {listed}", state=UNCHANGED, hint="Name one of them."
+        )
+    raise TargetNotFound(f"{target.text}: there is nothing {side} {key.id}", state=UNCHANGED)
+
+
+def _downgrade_set(history: History, state: State, target: Target, scope: tuple[str, ...]) -> set[Key]:
+    applied = [key for key in state.applied if key.database in scope]
+    if target.label:
+        applied = [key for key in applied if target.label in history.labels(key)]
+    if target.anchor in ("head", "heads") or (target.relative and target.offset > 0):
+        raise UsageError(
+            f"downgrade cannot go to {target.text!r}",
+            state=UNCHANGED,
+            hint=f"Did you mean `migrator upgrade {target.text}`?",
+        )
+    if target.anchor == "base":
+        return set(applied)
+    if target.relative:
+        return _last(history, target, applied)
+    return _above(history, state, target, scope)
+
+
+def _above(history: History, state: State, target: Target, scope: tuple[str, ...]) -> set[Key]:
+    """Return what is applied above `id`; with `id-n`, what `id` and n-1 parents below it carry, those included."""
+    if target.offset < 0:
+        nearer = Target(target.text, target.database, target.label, target.anchor, target.offset + 1)
+        lowest = _one(history, nearer, scope)
+        above = history.descendants([lowest])
+    else:
+        lowest = _one(history, target, scope)
+        above = history.descendants([lowest]) - {lowest}
+    if lowest not in state.applied:
+        raise TargetNotFound(
+            f"{lowest} is not applied, so there is nothing to take down to it",
+            state=UNCHANGED,
+            hint="`migrator status` shows what is applied.",
+        )
+    return above & state.applied.keys()
+
+
+def _last(history: History, target: Target, applied: list[Key]) -> set[Key]:
+    """Return the last n applied revisions, where it is beyond doubt which they are."""
+    left = set(applied)
+    doomed: set[Key] = set()
+    for _ in range(-target.offset):
+        tops = [key for key in left if not any(child in left for child in history.line_children(key))]
+        if not tops:
+            raise TargetNotFound(
+                f"{target.text}: only {len(doomed)} applied" if doomed else "nothing is applied",
+                state=UNCHANGED,
+                hint="`migrator downgrade base` takes all of them down." if doomed else "`migrator status` shows it.",
+            )
+        if len(tops) > 1:
+            tops = [key for key in applied if key in tops]
+            last = ", ".join(f"{key} ({history[key].title})" for key in tops)
+            commands = " or ".join(f"`migrator downgrade {_command_for(key, target, tops)}`" for key in tops)
+            raise AmbiguousTarget(
+                f"{target.text} may mean more than one last step: {last}",
+                state=UNCHANGED,
+                hint=f"Say which: {commands}",
+            )
+        doomed.add(tops[0])
+        left.remove(tops[0])
+    return doomed
+
+
+def _command_for(key: Key, target: Target, tops: Sequence[Key]) -> str:
+    alone = sum(top.database == key.database for top in tops) == 1
+    return f"{key.database}:{target.text.rpartition(':')[2]}" if alone else f"{key}-1"

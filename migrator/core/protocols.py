@@ -1,0 +1,231 @@
+"""The seams. Each docstring is the contract: who commits, what is raised, what may be empty.
+
+A driver's errors never cross a seam: they leave an adapter as `migrator.core.errors.DatabaseError`, cause kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from migrator.core.events import Event
+from migrator.core.revision import Header, Revision, Script
+from migrator.core.run import Run
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a kind of database can do, asked for and never guessed.
+
+    `transactions`: a step may run in one transaction with its tracker row. `transaction_default`: it does so unless
+    the revision says otherwise. `sql`: revisions may be plain SQL.
+    """
+
+    transactions: bool
+    transaction_default: bool
+    sql: bool
+
+
+@dataclass(frozen=True)
+class ConnectionStatus:
+    """The shared connection of an adapter: open or not, how many hold it, and where it goes. Never a password."""
+
+    connected: bool
+    references: int
+    host: str
+    port: int
+    database: str
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who wants the lock: `token` is fresh for every attempt, the rest is for people."""
+
+    token: str
+    host: str
+    pid: int
+    user: str
+    release: str
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock. `since` is ISO 8601 in UTC from the server's clock, "" where unknown."""
+
+    host: str
+    pid: int
+    user: str
+    since: str
+    doing: str = ""
+
+    def __str__(self) -> str:
+        """Return it for a person."""
+        since = f" since {self.since}" if self.since else ""
+        doing = f", now at {self.doing}" if self.doing else ""
+        return f"{self.user or '?'}@{self.host or '?'} pid {self.pid}{since}{doing}"
+
+
+class Context(Protocol):
+    """What a script receives. Adapters add their own ways to reach the database."""
+
+    @property
+    def touched(self) -> bool:
+        """Say whether anything was sent to the database, so that a failure may have left something behind."""
+
+
+class Tracker(Protocol):
+    """Where the runs of one database are kept; it refuses what the rules forbid.
+
+    Every write carries the fence of its run and is refused with TrackerRefused when a newer fence exists, when the
+    transition is not in `core.run.TRANSITIONS`, when another run is pending, or when it would make a second live
+    success of a revision.
+    """
+
+    async def ensure(self) -> None:
+        """Create the tracker where it is missing; the lock must be held. Raises TrackerNewer, PermissionDenied."""
+
+    async def runs(self) -> list[Run]:
+        """Return the live runs (not superseded) in order of their start, without their source; [] where there is no
+        tracker. Raises TrackerNewer.
+        """
+
+    async def sources(self, revisions: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        """Return path and text of these applied revisions as they ran, by id; those without a text are left out."""
+
+    async def start(self, run: Run) -> None:
+        """Insert a pending run and commit at once."""
+
+    async def finish(self, run: Run, following: Run | None = None) -> None:
+        """Write the end of a run; a success supersedes the live runs of its revision, and turns a success that it
+        takes back into rolled_back.
+
+        Inside an open transactional step it joins the step's transaction and takes effect with its commit; otherwise
+        it commits at once. `following` is the next pending run: it starts in the same commit.
+        """
+
+
+class Lock(Protocol):
+    """The sole right to change one database.
+
+    `lease` is the seconds for which the server keeps the lock for a holder that says nothing (infinite where the
+    lock lives as long as the connection); `interval` is how often the holder should renew it, in seconds.
+    """
+
+    lease: float
+    interval: float
+
+    async def acquire(self, owner: Owner) -> int:
+        """Take the lock at once or raise LockHeld; never wait. Returns the new fence, greater than any before.
+
+        Creates the tracker on first use (`Tracker.ensure`).
+        """
+
+    async def renew(self) -> None:
+        """Tell the server that the holder lives. Raises LockLost where the lock is somebody else's by now."""
+
+    async def holder(self) -> Holder | None:
+        """Return who holds the lock now, None where nobody does or it cannot be told."""
+
+    async def release(self) -> None:
+        """Give the lock back. Does nothing where it is not held."""
+
+
+class Session(Protocol):
+    """One connection of one's own, for the lock, the tracker and the work together."""
+
+    tracker: Tracker
+    lock: Lock
+
+    def step(self, run: Run, *, timeout: float, databases: "Databases") -> AbstractAsyncContextManager[Context]:
+        """Open the context in which a script runs; `run.transactional` says whether in a transaction.
+
+        Leaving it without an error commits, with whatever `Tracker.finish` wrote in it; leaving it with one rolls
+        back. A commit that was never answered raises OutcomeUnknown. `timeout` is in seconds and is also given to
+        the server; 0 means none. `databases` opens other databases for the script.
+        """
+
+
+class Databases(Protocol):
+    """The other databases, as a script sees them."""
+
+    def open(self, name: str) -> AbstractAsyncContextManager[Any]:
+        """Open a context of another database, outside every transaction; its connection is shared and counted."""
+
+
+class Adapter(Protocol):
+    """One database: its connection, shared and counted, and what can be asked of it."""
+
+    kind: str
+    capabilities: Capabilities
+
+    def session(self) -> AbstractAsyncContextManager[Session]:
+        """Hold a reference and a connection of one's own. Raises ConnectionFailed, AuthenticationFailed and so on."""
+
+    def context(self) -> AbstractAsyncContextManager[Any]:
+        """Hold a reference and a context outside every transaction, for `ctx.database(name)` and `verify`."""
+
+    def status(self) -> ConnectionStatus:
+        """Say how the shared connection stands. Touches no network."""
+
+    async def force_close(self) -> None:
+        """Close the shared connection whoever holds it."""
+
+    async def examine(self) -> "Findings":
+        """Look at the server for `doctor`: one sentence a finding. Changes nothing."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One answer of `doctor`. `level` is "ok", "warn" or "fail"; `hint` says what to do about the latter two."""
+
+    level: str
+    subject: str
+    text: str
+    hint: str = ""
+
+
+Findings = Sequence[Finding]
+
+
+class Format(Protocol):
+    """A kind of revision file."""
+
+    SUFFIXES: tuple[str, ...]
+
+    def read(self, text: str, path: str) -> Header:
+        """Read the header. Runs no code of the file. Raises RevisionFileError with path and line."""
+
+    def load(self, text: str, path: str) -> Script:
+        """Make the functions callable; runs the file's top level. Raises RevisionFileError."""
+
+    def template(
+        self, *, revision: str, title: str, down_revision: tuple[str, ...], kind: str, labels: tuple[str, ...] = ()
+    ) -> str:
+        """Return the text of a new file. Raises UsageError where the kind of database has no such files."""
+
+
+@runtime_checkable
+class Notifier(Protocol):
+    """Somebody who hears events. It may be slow or fail; the run does not notice."""
+
+    def __call__(self, event: Event) -> None:
+        """Hear one event."""
+
+
+__all__ = [
+    "Adapter",
+    "Capabilities",
+    "ConnectionStatus",
+    "Context",
+    "Databases",
+    "Finding",
+    "Findings",
+    "Format",
+    "Holder",
+    "Lock",
+    "Notifier",
+    "Owner",
+    "Revision",
+    "Session",
+    "Tracker",
+]

@@ -1,0 +1,102 @@
+"""When no plan is made: what would do harm is refused before anything changes."""
+
+from collections.abc import Iterable
+
+from migrator.core.errors import DatabaseAhead, Drifted, Irreversible, ResolveNeeded, StillNeeded
+from migrator.core.history import History
+from migrator.core.revision import Key
+from migrator.core.run import State
+
+UNCHANGED = "Nothing was changed."
+
+
+def refuse_drift(history: History, state: State, databases: set[str], only: set[Key] | None = None) -> None:
+    """Raise Drifted where a revision of these databases (or only these keys) is not what ran."""
+    drifted = [
+        key for key in drifted_keys(history, state) if key.database in databases and (only is None or key in only)
+    ]
+    if drifted:
+        listed = ", ".join(f"{key} ({history[key].path})" for key in drifted)
+        raise Drifted(
+            f"changed since it was applied: {listed}",
+            state=UNCHANGED,
+            hint="Restore the text (`migrator show ID --stored` prints what ran), or accept the edit: "
+            + " ".join(f"`migrator stamp --accept {key}`" for key in drifted[:3]),
+        )
+
+
+def drifted_keys(history: History, state: State) -> tuple[Key, ...]:
+    """Return the applied revisions whose file is not what ran."""
+    return tuple(
+        key
+        for key, run in state.applied.items()
+        if key in history and run.checksum and history[key].checksum != run.checksum
+    )
+
+
+def unknown_keys(history: History, state: State) -> tuple[Key, ...]:
+    """Return the applied revisions that have no file."""
+    return tuple(key for key in state.applied if key not in history or history[key].stored)
+
+
+def refuse_ahead(history: History, state: State, todo: set[Key]) -> None:
+    """Raise DatabaseAhead where there is work to do in a database that has revisions these files do not have."""
+    unknown = [key for key in unknown_keys(history, state) if key.database in {each.database for each in todo}]
+    if unknown:
+        run = state.applied[unknown[-1]]
+        raise DatabaseAhead(
+            f"{run.database} is ahead of these files: {', '.join(str(key) for key in unknown)} "
+            f"applied {run.finished_at} by {run.user}@{run.host} from release {run.release or 'unknown'}, no file here",
+            state=UNCHANGED + f" {len(todo)} revision(s) of these files are pending.",
+            hint="Deploy the release that has these files, or take them down first: "
+            f"`migrator downgrade {unknown[0]}-1` (the tracker kept their text).",
+        )
+
+
+def refuse_blocked(history: History, state: State, todo: Iterable[Key]) -> None:
+    """Raise ResolveNeeded where a revision to run was left half done and does not say that it may run again."""
+    for key in history.sort(todo):
+        run = state.blocked.get(key)
+        if run is not None and not history[key].header.rerunnable:
+            raise ResolveNeeded(
+                f"{key} ({run.title}): the last {run.direction} {run.run_id} failed, "
+                f"its effect is {run.effect}: {run.error}",
+                state=f"{run.database} may hold a part of it. Nothing was changed now.",
+                hint=f"Look at it, then decide: `migrator resolve {run.run_id} "
+                '--retry | --mark-success | --mark-rolled-back --reason "..."`',
+            )
+
+
+def refuse_needed(history: History, state: State, doomed: set[Key]) -> None:
+    """Raise StillNeeded where an applied revision that stays stands on one that is to go."""
+    needing = {
+        child: key
+        for key in doomed
+        for child in history.children(key)
+        if child in state.applied and child not in doomed
+    }
+    if not needing:
+        return
+    whole = set(doomed)
+    frontier = set(needing)
+    while frontier:
+        whole |= history.descendants(frontier) & state.applied.keys()
+        frontier = {child for key in whole for child in history.children(key) if child in state.applied} - whole
+    lowest = [key for key in history.sort(whole) if not any(parent in whole for parent in history[key].down)]
+    listed = ", ".join(f"{child} depends on {key}" for child, key in sorted(needing.items()))
+    raise StillNeeded(
+        f"cannot go down alone: {listed}",
+        state=UNCHANGED,
+        hint="This takes both down: `migrator downgrade " + " ".join(f"{key}-1" for key in lowest) + "`",
+    )
+
+
+def refuse_irreversible(history: History, doomed: set[Key]) -> None:
+    """Raise Irreversible where a revision to take down has no downgrade."""
+    for key in reversed(history.sort(doomed)):
+        if not history[key].reversible:
+            raise Irreversible(
+                f"{key} ({history[key].title}) has no downgrade: {history[key].path}",
+                state=UNCHANGED,
+                hint="Write its downgrade, restore a backup, or repair forward with a new revision.",
+            )
