@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
+from migrator.core.errors import CheckFailed
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
 
@@ -38,7 +39,3 @@ class ContextBase:
         if self._databases is None:
             raise RuntimeError("ctx.database works inside a step")
         return self._databases.open(name)
-
-
-class CheckFailed(Exception):
-    """A check in a script said no."""

@@ -39,6 +39,7 @@ The number is the exit code of the command that ends with it.
     ├── OutcomeUnknown               14   a commit that was never answered
     ├── RunFailed                     1   a step failed; the code of its cause where that has one
     │   └── VerifyFailed             13
+    ├── CheckFailed                  13   a script's own ctx.check said no
     └── Stopped                     130   Ctrl-C or SIGTERM
 """
 
@@ -299,6 +300,12 @@ class RunFailed(MigratorError):
 
 class VerifyFailed(RunFailed):
     """A step's verify said no."""
+
+    exit_code = 13
+
+
+class CheckFailed(MigratorError):
+    """A check in a script said no."""
 
     exit_code = 13
 

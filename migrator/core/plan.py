@@ -7,6 +7,7 @@ from migrator.core.errors import AmbiguousTarget, MultipleHeads, TargetNotFound,
 from migrator.core.history import History
 from migrator.core.refusals import (
     UNCHANGED,
+    drifted_keys,
     refuse_ahead,
     refuse_blocked,
     refuse_drift,
@@ -80,15 +81,42 @@ def downgrade(history: History, state: State, targets: Sequence[Target], databas
     return Plan(tuple(Step(history[key], Direction.DOWNGRADE) for key in reversed(order)))
 
 
-def again(history: History, state: State, target: Target, databases: Sequence[str]) -> Plan:
-    """Return the one step that runs an applied revision once more, forced."""
-    key = _one(history, target, _scope(target, databases))
-    if key not in state.applied:
-        raise TargetNotFound(
-            f"{key} is not applied, so it cannot run again",
-            hint=f"`migrator upgrade {key}` applies it in the ordinary way.",
+def again(history: History, state: State, targets: Sequence[Target], databases: Sequence[str]) -> Plan:
+    """Return the steps that run applied revisions once more, forced."""
+    keys = {one(history, target, _scope(target, databases)) for target in targets}
+    for key in keys:
+        if key not in state.applied:
+            raise TargetNotFound(
+                f"{key} is not applied, so it cannot run again",
+                state=UNCHANGED,
+                hint=f"`migrator upgrade {key}` applies it in the ordinary way.",
+            )
+    return Plan(tuple(Step(history[key], Direction.UPGRADE, forced=True) for key in history.sort(keys)))
+
+
+def stamp(history: History, state: State, targets: Sequence[Target], databases: Sequence[str]) -> Plan:
+    """Return what to write so that the tracker says: the databases are at the targets.
+
+    What is applied beyond a target goes down; what is missing or drifted below it goes up. Nothing is to be run.
+    """
+    wanted: set[Key] = set()
+    touched: set[str] = set()
+    for target in targets:
+        scope = _scope(target, databases)
+        found = set() if target.anchor == "base" else _upgrade_set(history, state, target, scope)
+        named = {one(history, target, scope).database} if target.anchor not in ("head", "heads", "base") else set(scope)
+        wanted |= {key for key in found if key.database in named}
+        touched |= named
+    drifted = set(drifted_keys(history, state))
+    up = [key for key in history.sort(wanted) if key not in state.applied or key in drifted]
+    beyond = {key for key in state.applied if key.database in touched and key not in wanted and key in history}
+    down = reversed(history.sort(beyond))
+    return Plan(
+        (
+            *(Step(history[key], Direction.DOWNGRADE) for key in down),
+            *(Step(history[key], Direction.UPGRADE, forced=key in state.applied) for key in up),
         )
-    return Plan((Step(history[key], Direction.UPGRADE, forced=True),))
+    )
 
 
 def _scope(target: Target, databases: Sequence[str]) -> tuple[str, ...]:
@@ -114,7 +142,7 @@ def _upgrade_set(history: History, state: State, target: Target, scope: tuple[st
         return _next(history, state, target, scope)
     if target.anchor in ("head", "heads"):
         return history.ancestors(_heads(history, target, scope))
-    return history.ancestors([_one(history, target, scope)])
+    return history.ancestors([one(history, target, scope)])
 
 
 def _heads(history: History, target: Target, scope: tuple[str, ...]) -> list[Key]:
@@ -170,7 +198,7 @@ def _next(history: History, state: State, target: Target, scope: tuple[str, ...]
     return history.ancestors(chosen - state.applied.keys())
 
 
-def _one(history: History, target: Target, scope: tuple[str, ...]) -> Key:
+def one(history: History, target: Target, scope: tuple[str, ...]) -> Key:
     """Return the one revision that a target with an id means, its offset walked along the line."""
     if target.label:
         scope = tuple(name for name in scope if any(target.label in history.labels(key) for key in history.of(name)))
@@ -218,10 +246,10 @@ def _above(history: History, state: State, target: Target, scope: tuple[str, ...
     """Return what is applied above `id`; with `id-n`, what `id` and n-1 parents below it carry, those included."""
     if target.offset < 0:
         nearer = Target(target.text, target.database, target.label, target.anchor, target.offset + 1)
-        lowest = _one(history, nearer, scope)
+        lowest = one(history, nearer, scope)
         above = history.descendants([lowest])
     else:
-        lowest = _one(history, target, scope)
+        lowest = one(history, target, scope)
         above = history.descendants([lowest]) - {lowest}
     if lowest not in state.applied:
         raise TargetNotFound(

@@ -72,6 +72,9 @@ class Context(Protocol):
     def touched(self) -> bool:
         """Say whether anything was sent to the database, so that a failure may have left something behind."""
 
+    async def settle(self) -> None:
+        """Write what the script left unwritten in the context, so that `verify` sees it."""
+
 
 class Tracker(Protocol):
     """Where the runs of one database are kept; it refuses what the rules forbid.
@@ -111,8 +114,13 @@ class Lock(Protocol):
     lock lives as long as the connection); `interval` is how often the holder should renew it, in seconds.
     """
 
-    lease: float
-    interval: float
+    @property
+    def lease(self) -> float:
+        """Seconds, see above."""
+
+    @property
+    def interval(self) -> float:
+        """Seconds, see above."""
 
     async def acquire(self, owner: Owner) -> int:
         """Take the lock at once or raise LockHeld; never wait. Returns the new fence, greater than any before.
@@ -133,8 +141,13 @@ class Lock(Protocol):
 class Session(Protocol):
     """One connection of one's own, for the lock, the tracker and the work together."""
 
-    tracker: Tracker
-    lock: Lock
+    @property
+    def tracker(self) -> Tracker:
+        """The tracker, over this connection."""
+
+    @property
+    def lock(self) -> Lock:
+        """The lock, over this connection."""
 
     def step(self, run: Run, *, timeout: float, databases: "Databases") -> AbstractAsyncContextManager[Context]:
         """Open the context in which a script runs; `run.transactional` says whether in a transaction.
@@ -155,14 +168,22 @@ class Databases(Protocol):
 class Adapter(Protocol):
     """One database: its connection, shared and counted, and what can be asked of it."""
 
-    kind: str
-    capabilities: Capabilities
+    @property
+    def kind(self) -> str:
+        """The word for this kind of database: `postgres`, `mongo`."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this kind of database can do."""
 
     def session(self) -> AbstractAsyncContextManager[Session]:
         """Hold a reference and a connection of one's own. Raises ConnectionFailed, AuthenticationFailed and so on."""
 
-    def context(self) -> AbstractAsyncContextManager[Any]:
-        """Hold a reference and a context outside every transaction, for `ctx.database(name)` and `verify`."""
+    def context(self, source: str = "", databases: "Databases | None" = None) -> AbstractAsyncContextManager[Any]:
+        """Hold a reference and a context outside every transaction, for `ctx.database(name)`.
+
+        With the `source` of a script it is the context for its verify, in which the server refuses writes if it can.
+        """
 
     def status(self) -> ConnectionStatus:
         """Say how the shared connection stands. Touches no network."""
@@ -190,7 +211,9 @@ Findings = Sequence[Finding]
 class Format(Protocol):
     """A kind of revision file."""
 
-    SUFFIXES: tuple[str, ...]
+    @property
+    def SUFFIXES(self) -> tuple[str, ...]:  # noqa: N802 - a constant of a module
+        """The file name endings, with the dot."""
 
     def read(self, text: str, path: str) -> Header:
         """Read the header. Runs no code of the file. Raises RevisionFileError with path and line."""

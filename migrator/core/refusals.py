@@ -21,8 +21,15 @@ def refuse_drift(history: History, state: State, databases: set[str], only: set[
             f"changed since it was applied: {listed}",
             state=UNCHANGED,
             hint="Restore the text (`migrator show ID --stored` prints what ran), or accept the edit: "
-            + " ".join(f"`migrator stamp --accept {key}`" for key in drifted[:3]),
+            f"`migrator stamp {' '.join(str(key) for key in _tops(history, state, drifted))}`",
         )
+
+
+def _tops(history: History, state: State, drifted: list[Key]) -> list[Key]:
+    """Return the newest applied revisions of the databases that have drifted ones."""
+    databases = {key.database for key in drifted}
+    members = [key for key in state.applied if key.database in databases and key in history]
+    return [key for key in members if not any(child in state.applied for child in history.line_children(key))]
 
 
 def drifted_keys(history: History, state: State) -> tuple[Key, ...]:

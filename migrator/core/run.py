@@ -112,12 +112,13 @@ COLUMNS = tuple(each.name for each in fields(Run) if each.name != "database")
 @dataclass(frozen=True)
 class State:
     """What the trackers say: the applied revisions in the order in which they were applied, those whose last run
-    left something that a person must judge, and the runs that have started and not finished.
+    left something that a person must judge, the runs that have started and not finished, and how often each was tried.
     """
 
     applied: Mapping[Key, Run] = field(default_factory=dict)
     blocked: Mapping[Key, Run] = field(default_factory=dict)
     running: tuple[Run, ...] = ()
+    attempts: Mapping[Key, int] = field(default_factory=dict)
 
 
 def state_of(runs: Iterable[Run]) -> State:
@@ -125,9 +126,11 @@ def state_of(runs: Iterable[Run]) -> State:
     applied: dict[Key, Run] = {}
     blocked: dict[Key, Run] = {}
     running: list[Run] = []
+    attempts: dict[Key, int] = {}
     for run in runs:
         if run.superseded_by:
             continue
+        attempts[run.key] = max(run.attempt, attempts.get(run.key, 0))
         if run.status is Status.PENDING:
             running.append(run)
         elif run.status is Status.SUCCESS and run.direction is Direction.UPGRADE:
@@ -135,4 +138,18 @@ def state_of(runs: Iterable[Run]) -> State:
             applied[run.key] = run
         elif run.status is Status.FAILED and run.effect in (Effect.PARTIAL, Effect.UNKNOWN, Effect.FULL):
             blocked[run.key] = run
-    return State(applied, blocked, tuple(running))
+    return State(applied, blocked, tuple(running), attempts)
+
+
+def merged(states: Iterable[State]) -> State:
+    """Return the states of several databases as one."""
+    applied: dict[Key, Run] = {}
+    blocked: dict[Key, Run] = {}
+    attempts: dict[Key, int] = {}
+    running: list[Run] = []
+    for state in states:
+        applied.update(state.applied)
+        blocked.update(state.blocked)
+        attempts.update(state.attempts)
+        running.extend(state.running)
+    return State(applied, blocked, tuple(running), attempts)

@@ -1,0 +1,139 @@
+"""What a script of a PostgreSQL revision receives."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from migrator.adapters._context import ContextBase
+from migrator.adapters.postgres._link import Link
+from migrator.core.protocols import Databases
+from migrator.core.run import Run
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+_TOUCHES_SQLALCHEMY = re.compile(r"\.(conn|session)\b")
+
+_COLUMNS = """
+    SELECT attname FROM pg_catalog.pg_attribute
+     WHERE attrelid = pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+
+
+class Context(ContextBase):
+    """One connection, and in a transactional step one transaction with the tracker's row.
+
+    Arguments are asyncpg's: `$1`, `$2`. Whatever the server refuses is raised as `migrator.core.errors.DatabaseError`.
+    """
+
+    def __init__(self, link: Link, run: Run | None = None, databases: Databases | None = None) -> None:
+        super().__init__(run, databases)
+        self._link = link
+        self._path = run.path if run else ""
+        self._sqlalchemy: _SQLAlchemy | None = None
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        """Run a statement and return its status, such as `UPDATE 3`. Without arguments the text may hold several."""
+        self.touched = True
+        if args:
+            return await self._link.execute_with(sql, args, "run a statement")
+        return await self._link.execute(sql, "run a statement")
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """Run a query and return its rows; a row is read by name or by number."""
+        self.touched = True
+        return await self._link.fetch(sql, args, "run a query")
+
+    async def value(self, sql: str, *args: Any) -> Any:
+        """Run a query and return the first column of its first row, None where there is no row."""
+        rows = await self.fetch(sql, *args)
+        return rows[0][0] if rows else None
+
+    async def columns(self, table: str) -> list[str]:
+        """Return the names of a table's columns in order, [] where there is no such table."""
+        return [row[0] for row in await self.fetch(_COLUMNS, table)]
+
+    async def script(self, text: str) -> None:
+        """Run the section of an SQL file.
+
+        In a transaction it is sent together with what follows. Outside of one it goes by the extended protocol, in
+        which the server refuses a text of several statements before it runs any.
+        """
+        self.touched = True
+        if self.run is not None and self.run.transactional:
+            self._link.later(text, self._path)
+        else:
+            await self._link.fetch(text, (), "run the statement", path=self._path)
+
+    @property
+    def conn(self) -> "AsyncConnection":
+        """SQLAlchemy's connection over the same session and transaction."""
+        return self._started().connection
+
+    @property
+    def session(self) -> "AsyncSession":
+        """SQLAlchemy's ORM session over the same session and transaction; it is flushed after `upgrade`."""
+        return self._started().session
+
+    async def prepare(self, source: str) -> None:
+        """Start SQLAlchemy where the revision's own text touches it: a property cannot wait for a server."""
+        if _TOUCHES_SQLALCHEMY.search(source):
+            await self._link.flush("begin")
+            self._sqlalchemy = await _SQLAlchemy.start(self._link.connection, autocommit=not self._link.in_transaction)
+
+    async def settle(self) -> None:
+        """Write what SQLAlchemy's session has not written yet, into the step's own transaction."""
+        if self._sqlalchemy is not None:
+            await self._sqlalchemy.settle()
+
+    async def close(self) -> None:
+        """Let go of SQLAlchemy; the connection stays open."""
+        if self._sqlalchemy is not None:
+            await self._sqlalchemy.close()
+            self._sqlalchemy = None
+
+    def _started(self) -> "_SQLAlchemy":
+        self.touched = True
+        if self._sqlalchemy is None:
+            raise RuntimeError(
+                "ctx.conn and ctx.session start with the step when the revision's own file names them: "
+                "write `conn = ctx.conn` in upgrade() and pass it to the code that uses it"
+            )
+        return self._sqlalchemy
+
+
+class _SQLAlchemy:
+    """SQLAlchemy on a connection that is open already and stays open."""
+
+    def __init__(self, engine: "AsyncEngine", connection: "AsyncConnection", session: "AsyncSession") -> None:
+        self._engine = engine
+        self.connection = connection
+        self.session = session
+
+    @classmethod
+    async def start(cls, raw: Any, *, autocommit: bool) -> "_SQLAlchemy":
+        """Connect SQLAlchemy to the given asyncpg connection. Its transactions become savepoints of ours."""
+        from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+        from sqlalchemy.pool import StaticPool
+
+        async def given() -> Any:
+            return raw
+
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=given,
+            poolclass=StaticPool,
+            isolation_level="AUTOCOMMIT" if autocommit else None,
+        )
+        connection = await engine.connect()
+        return cls(engine, connection, AsyncSession(bind=connection, expire_on_commit=False))
+
+    async def settle(self) -> None:
+        """Flush the session and release the savepoints."""
+        await self.session.commit()
+        await self.connection.commit()
+
+    async def close(self) -> None:
+        """Close what is SQLAlchemy's; what was not settled is rolled back with the step."""
+        await self.session.close()
+        await self.connection.close()
+        await self._engine.dispose(close=False)

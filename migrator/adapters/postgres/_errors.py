@@ -1,0 +1,96 @@
+"""asyncpg's errors, turned into migrator's at the edge of the adapter: the cause kept, row values left out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from migrator.core.errors import (
+    AuthenticationFailed,
+    ConnectionFailed,
+    ConnectionLost,
+    DatabaseError,
+    DatabaseMissing,
+    MigratorError,
+    PermissionDenied,
+    StatementFailed,
+    StatementTimeout,
+)
+
+_BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
+    ("28", AuthenticationFailed, "Check user and password in the address, and the server's pg_hba.conf."),
+    ("3D000", DatabaseMissing, "Create it (`createdb NAME`), or correct the name at the end of the address."),
+    ("42501", PermissionDenied, "Use a user who may do this, or grant it; `migrator doctor` lists what is needed."),
+    ("25006", PermissionDenied, "This server or user is read-only; point the address at the primary."),
+    ("53300", ConnectionFailed, "The server has no connection left; try again later or raise max_connections."),
+    ("57014", StatementTimeout, 'Give the revision more time (`timeout = "30m"`), or do the work in smaller parts.'),
+    ("57P", ConnectionLost, "The server is shutting down or ended our connection; run the command again."),
+    ("08", ConnectionLost, "Run the command again; it finds out what was done."),
+)
+"""SQLSTATE (or its beginning), what it becomes, what to do. The first match wins; the rest is StatementFailed."""
+
+
+def translate(error: BaseException, doing: str, *, connected: bool = True) -> MigratorError | None:
+    """Return migrator's error for a driver's, None where it is none of a driver's.
+
+    `doing` completes "could not ...". `connected` is False while a connection is being opened.
+    """
+    cause = _root(error)
+    if isinstance(cause, asyncpg.PostgresError):
+        return _from_server(cause, doing)
+    if isinstance(cause, OSError | asyncpg.InternalClientError | asyncpg.InterfaceError | TimeoutError):
+        if isinstance(cause, asyncpg.InterfaceError) and connected and "closed" not in str(cause):
+            return StatementFailed(f"could not {doing}: {cause}")
+        return _connection_error(cause, doing, connected=connected)
+    return None
+
+
+@contextmanager
+def translated(doing: str, *, connected: bool = True) -> Iterator[None]:
+    """Turn whatever the driver raises in this block into migrator's errors."""
+    try:
+        yield
+    except Exception as error:
+        known = None if isinstance(error, MigratorError) else translate(error, doing, connected=connected)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return the driver's own error under SQLAlchemy's."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, asyncpg.PostgresError | asyncpg.InterfaceError):
+            break
+        original = getattr(seen, "orig", None)
+        seen = original if isinstance(original, BaseException) else seen.__cause__
+    return seen or error
+
+
+def _from_server(error: asyncpg.PostgresError, doing: str) -> DatabaseError:
+    state = str(getattr(error, "sqlstate", "") or "")
+    message = str(error.args[0] if error.args else type(error).__name__)
+    for prefix, kind, hint in _BY_STATE:
+        if state.startswith(prefix):
+            return kind(f"could not {doing}: {message}", code=state, hint=hint)
+    server_hint = getattr(error, "hint", None)
+    return StatementFailed(f"could not {doing}: {message}", code=state, hint=str(server_hint) if server_hint else "")
+
+
+def _connection_error(error: BaseException, doing: str, *, connected: bool) -> DatabaseError:
+    reason = "no answer in time" if isinstance(error, TimeoutError) else _first_line(error)
+    if connected:
+        return ConnectionLost(
+            f"could not {doing}: the connection is gone ({reason})",
+            hint="Run the command again; it finds out what was done.",
+        )
+    return ConnectionFailed(
+        f"could not {doing}: {reason}",
+        hint="Is the server running, and the host and port right? Then run the command again.",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0]

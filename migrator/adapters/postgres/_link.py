@@ -1,0 +1,139 @@
+"""One connection of one's own: statements take turns on it, and text nobody waits for rides with what follows."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from migrator.adapters.postgres._errors import translate
+
+_JOIN = "\n;\n"
+"""A line of its own, because a text may end with a comment."""
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+    """asyncpg's connection, whose transactions are savepoints while a step's own transaction is open.
+
+    The step begins with plain BEGIN, so that it costs no round trip of its own; asyncpg's Transaction refuses to
+    start inside one, and SQLAlchemy begins through it.
+    """
+
+    def transaction(self, **options: Any) -> Any:
+        """Return a savepoint inside a transaction, else asyncpg's own transaction."""
+        return Savepoint(self) if self.is_in_transaction() else super().transaction(**options)
+
+
+class Savepoint:
+    """The part of asyncpg's Transaction that SQLAlchemy uses, as a savepoint."""
+
+    _count = 0
+
+    def __init__(self, connection: Connection) -> None:
+        Savepoint._count += 1
+        self._connection = connection
+        self._name = f"migrator_{Savepoint._count}"
+
+    async def start(self) -> None:
+        """Set the savepoint."""
+        await self._connection.execute(f"SAVEPOINT {self._name}")
+
+    async def commit(self) -> None:
+        """Keep what came after it, as part of the transaction around it."""
+        await self._connection.execute(f"RELEASE SAVEPOINT {self._name}")
+
+    async def rollback(self) -> None:
+        """Undo what came after it."""
+        await self._connection.execute(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of text to send. `path` is the revision file whose lines it keeps, "" for our own statements."""
+
+    text: str
+    path: str = ""
+
+
+class Link:
+    """A connection with an order to it. Errors leave as migrator's, with the line of the revision file."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self._turn = asyncio.Lock()
+        self._ahead: list[Part] = []
+
+    @property
+    def idle(self) -> bool:
+        """Say whether nothing is being sent right now."""
+        return not self._turn.locked()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Say whether the server has a transaction open on this connection."""
+        return bool(self.connection.is_in_transaction())
+
+    def later(self, text: str, path: str = "") -> None:
+        """Send this text together with whatever is sent next."""
+        self._ahead.append(Part(text, path))
+
+    def forget(self) -> None:
+        """Drop what waits to be sent."""
+        self._ahead.clear()
+
+    async def execute(self, text: str, doing: str, *, path: str = "") -> str:
+        """Send what waits and this text in one round trip; return the last status, such as `UPDATE 3`."""
+        parts = [*self._ahead, Part(text, path)]
+        self._ahead.clear()
+        whole = _JOIN.join(part.text for part in parts)
+        async with self._turn:
+            try:
+                return str(await self.connection.execute(whole))
+            except Exception as error:
+                raise self._explained(error, doing, parts) from error
+
+    async def execute_with(self, text: str, args: Sequence[Any], doing: str) -> str:
+        """Send what waits, then one statement with arguments; return its status."""
+        await self.flush(doing)
+        async with self._turn:
+            try:
+                return str(await self.connection.execute(text, *args))
+            except Exception as error:
+                raise self._explained(error, doing, []) from error
+
+    async def fetch(self, text: str, args: Sequence[Any], doing: str, *, path: str = "") -> list[Any]:
+        """Send what waits, then one statement with arguments; return its rows."""
+        await self.flush(doing)
+        async with self._turn:
+            try:
+                return list(await self.connection.fetch(text, *args))
+            except Exception as error:
+                raise self._explained(error, doing, [Part(text, path)]) from error
+
+    async def flush(self, doing: str) -> None:
+        """Send what waits."""
+        if self._ahead:
+            await self.execute("", doing)
+
+    def _explained(self, error: Exception, doing: str, parts: list[Part]) -> Exception:
+        known = translate(error, doing)
+        if known is None:
+            return error
+        where = _place(getattr(error, "position", None), parts)
+        if where:
+            known.message = f"{where}: {known.message}"
+            known.args = (known.message,)
+        return known
+
+
+def _place(position: str | None, parts: list[Part]) -> str:
+    """Return file:line for a character position (from 1) in the text that was sent, "" where it is not in a file."""
+    if not position:
+        return ""
+    left = int(position) - 1
+    for part in parts:
+        if left <= len(part.text):
+            return f"{part.path}:{part.text.count(chr(10), 0, left) + 1}" if part.path else ""
+        left -= len(part.text) + len(_JOIN)
+    return ""

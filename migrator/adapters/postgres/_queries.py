@@ -1,0 +1,69 @@
+"""The statements of queries.sql by name, with their values quoted into the text.
+
+The simple protocol carries several statements in one round trip, but no arguments; so the tracker's values are
+quoted here, by the rules of "String Constants" in PostgreSQL's manual (4.1.2).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+_NAMED = re.compile(r"^-- name: (\w+)\n(?:--[^\n]*\n)*", re.MULTILINE)
+_VALUE = re.compile(r"(?<!:):([a-z_]+)")
+
+
+@cache
+def _texts() -> Mapping[str, str]:
+    text = files("migrator.adapters.postgres").joinpath("queries.sql").read_text()
+    names = list(_NAMED.finditer(text))
+    ends = [match.start() for match in names[1:]] + [len(text)]
+    return {match[1]: text[match.end() : end].strip() for match, end in zip(names, ends, strict=True)}
+
+
+class Queries:
+    """The statements for one schema."""
+
+    def __init__(self, schema: str) -> None:
+        self.schema = schema
+        quoted = identifier(schema)
+        self._tables = {"{tracker}": f"{quoted}.script_run_tracker", "{lock}": f"{quoted}.migrator_lock"}
+        self._ready: dict[str, list[str]] = {}
+
+    def text(self, name: str, values: Mapping[str, Any] | None = None) -> str:
+        """Return one statement with its values in place. KeyError where a value is missing."""
+        parts = self._ready.get(name) or self._prepare(name)
+        if len(parts) == 1:
+            return parts[0]
+        known = values or {}
+        return "".join(part if index % 2 == 0 else literal(known[part]) for index, part in enumerate(parts))
+
+    def _prepare(self, name: str) -> list[str]:
+        text = _texts()[name]
+        for mark, table in self._tables.items():
+            text = text.replace(mark, table)
+        self._ready[name] = _VALUE.split(text)
+        return self._ready[name]
+
+
+def literal(value: Any) -> str:
+    """Return a value as an SQL literal. Text loses its NULs, which PostgreSQL cannot store."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, Mapping):
+        return literal(json.dumps(value, default=str))
+    if isinstance(value, list | tuple):
+        return "ARRAY[" + ", ".join(literal(each) for each in value) + "]::text[]"
+    text = str(value).replace("\0", "").replace("'", "''")
+    return "E'" + text.replace("\\", "\\\\") + "'" if "\\" in text else f"'{text}'"
+
+
+def identifier(name: str) -> str:
+    """Return a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

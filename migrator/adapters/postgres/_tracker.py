@@ -1,0 +1,135 @@
+"""The tracker of one PostgreSQL database."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+
+from migrator.adapters.postgres._link import Link
+from migrator.adapters.postgres._queries import Queries
+from migrator.core.errors import DatabaseError, TrackerNewer, TrackerRefused, TransactionEscaped
+from migrator.core.revision import Direction
+from migrator.core.run import Effect, Kind, Run, Status
+
+VERSION = 1
+"""Of the two tables. A newer one is refused."""
+
+_JSON = ("params", "progress", "cursor", "result")
+
+
+class PostgresTracker:
+    """Implements `core.protocols.Tracker` on one link."""
+
+    def __init__(self, name: str, link: Link, queries: Queries, *, exists: bool) -> None:
+        self._name = name
+        self._link = link
+        self._queries = queries
+        self._exists = exists
+        self.open_run = ""
+
+    async def ensure(self) -> None:
+        """Create the two tables where they are missing, and check their version."""
+        if not self._exists:
+            await self._link.execute(
+                f"BEGIN; {self._queries.text('create')}; COMMIT", f"create the tracker in schema {self._queries.schema}"
+            )
+            self._exists = True
+        await self._check_version()
+
+    async def runs(self) -> list[Run]:
+        """Return the live runs, oldest first."""
+        if not self._exists:
+            return []
+        await self._check_version()
+        rows = await self._link.fetch(self._queries.text("runs"), (), "read the tracker")
+        return [_run(self._name, row) for row in rows]
+
+    async def sources(self, revisions: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        """Return path and text of applied revisions, as they ran."""
+        if not self._exists:
+            return {}
+        text = self._queries.text("sources", {"revisions": list(revisions)})
+        rows = await self._link.fetch(text, (), "read the tracker")
+        return {row["revision"]: (row["path"], row["source"]) for row in rows}
+
+    async def start(self, run: Run) -> None:
+        """Insert a pending run and commit."""
+        await self._send(self._start_text(run), run, "record the start of the run")
+
+    async def finish(self, run: Run, following: Run | None = None) -> None:
+        """Write the end of a run; in an open transactional step this waits for the commit."""
+        texts = [self._finish_text(run)]
+        if following is not None:
+            texts.append(self._start_text(following))
+        if self.open_run:
+            for text in texts:
+                self._link.later(text)
+        else:
+            await self._send(f"BEGIN;\n{';'.join(texts)};\nCOMMIT", run, "record the end of the run")
+
+    async def explain(self, error: DatabaseError, run: Run) -> DatabaseError:
+        """Return what a refused write means; the error itself where it was refused for another reason."""
+        cause = error.__cause__
+        if isinstance(cause, asyncpg.UniqueViolationError):
+            return TrackerRefused(
+                f"the tracker of {self._name} has another pending run, or {run.revision} is applied by now",
+                code=error.code,
+                hint="`migrator status` shows who is at work.",
+            )
+        if not isinstance(cause, asyncpg.DivisionByZeroError):
+            return error
+        row = (
+            await self._link.fetch(
+                self._queries.text("standing", {"fence": run.fence, "run_id": run.run_id}), (), "read the tracker"
+            )
+        )[0]
+        if row["ours"] and row["pending"] and self.open_run:
+            return TransactionEscaped(
+                f"{run.path}: the script ended the transaction it ran in (COMMIT or ROLLBACK)",
+                state="What it did before that is committed; the rest is not.",
+                hint="Remove COMMIT and ROLLBACK from it, or say `transaction = False`.",
+            )
+        why = "somebody else holds the lock by now" if not row["ours"] else f"run {run.run_id} is not pending"
+        return TrackerRefused(f"the tracker of {self._name} refused to record run {run.run_id}: {why}", code=error.code)
+
+    async def _send(self, text: str, run: Run, doing: str) -> None:
+        try:
+            await self._link.execute(text, doing)
+        except DatabaseError as error:
+            if self._link.in_transaction:
+                await self._link.execute("ROLLBACK", "roll back")
+            raise await self.explain(error, run) from error
+
+    async def _check_version(self) -> None:
+        rows = await self._link.fetch(self._queries.text("version"), (), "read the tracker's version")
+        found = rows[0]["version"] if rows else VERSION
+        if found > VERSION:
+            raise TrackerNewer(
+                f"the tracker of {self._name} has version {found}, and this migrator knows {VERSION}",
+                state="Nothing was changed.",
+                hint="Use the newer migrator that wrote it.",
+            )
+
+    def _start_text(self, run: Run) -> str:
+        return self._queries.text("start", vars(run))
+
+    def _finish_text(self, run: Run) -> str:
+        values = {**vars(run), "transaction": self.open_run}
+        text = self._queries.text("finish", values)
+        if run.attempt == 1 and run.direction is Direction.UPGRADE:
+            return text  # the first run of a revision has nothing to retire
+        retire = "retire_all" if run.status is Status.SUCCESS else "retire_failed"
+        return f"{self._queries.text(retire, values)};\n{text}"
+
+
+def _run(database: str, row: Any) -> Run:
+    values = dict(row)
+    for name in _JSON:
+        values[name] = json.loads(values[name]) if values[name] else None
+    values["finished_at"] = values["finished_at"] or ""
+    values["kind"] = Kind(values["kind"])
+    values["direction"] = Direction(values["direction"])
+    values["status"] = Status(values["status"])
+    values["effect"] = Effect(values["effect"])
+    return Run(database=database, **values)

@@ -1,0 +1,151 @@
+-- Every statement that the tracker and the lock send. A name, a line of description, the text.
+-- :value is replaced by a quoted literal, {tracker} and {lock} by the tables' full names.
+
+-- name: place
+-- Where are we: the schema of the tracker, and whether the tables are there.
+SELECT current_schema() AS schema,
+       pg_catalog.pg_backend_pid() AS pid,
+       pg_catalog.to_regclass(pg_catalog.quote_ident(current_schema()) || '.script_run_tracker') IS NOT NULL AS tracker,
+       pg_catalog.to_regclass(pg_catalog.quote_ident(current_schema()) || '.migrator_lock') IS NOT NULL AS lock
+
+-- name: create
+-- The tracker and the lock; run under the advisory lock, in one transaction.
+CREATE TABLE IF NOT EXISTS {lock} (
+    name        text PRIMARY KEY,
+    version     integer NOT NULL,
+    fence       bigint NOT NULL DEFAULT 0,
+    owner       text NOT NULL DEFAULT '',
+    host        text NOT NULL DEFAULT '',
+    pid         integer NOT NULL DEFAULT 0,
+    "user"      text NOT NULL DEFAULT '',
+    release     text NOT NULL DEFAULT '',
+    acquired_at timestamptz
+);
+CREATE TABLE IF NOT EXISTS {tracker} (
+    seq           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id        text NOT NULL UNIQUE,
+    revision      text NOT NULL,
+    title         text NOT NULL DEFAULT '',
+    kind          text NOT NULL,
+    direction     text NOT NULL CHECK (direction IN ('upgrade', 'downgrade')),
+    status        text NOT NULL CHECK (status IN ('pending', 'success', 'failed', 'rolled_back')),
+    effect        text NOT NULL CHECK (effect IN ('none', 'partial', 'full', 'unknown')),
+    reason        text NOT NULL DEFAULT '',
+    forced        boolean NOT NULL DEFAULT false,
+    attempt       integer NOT NULL DEFAULT 1,
+    transactional boolean NOT NULL DEFAULT true,
+    checksum      text NOT NULL DEFAULT '',
+    path          text NOT NULL DEFAULT '',
+    source        text NOT NULL DEFAULT '',
+    params        jsonb,
+    progress      jsonb,
+    cursor        jsonb,
+    started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at   timestamptz,
+    duration_ms   double precision,
+    result        jsonb,
+    error         text NOT NULL DEFAULT '',
+    log_file      text NOT NULL DEFAULT '',
+    deploy_id     text NOT NULL DEFAULT '',
+    owner         text NOT NULL DEFAULT '',
+    host          text NOT NULL DEFAULT '',
+    pid           integer NOT NULL DEFAULT 0,
+    "user"        text NOT NULL DEFAULT '',
+    release       text NOT NULL DEFAULT '',
+    fence         bigint NOT NULL,
+    superseded_by text NOT NULL DEFAULT '',
+    CHECK ((status = 'pending') = (finished_at IS NULL)),
+    CHECK (status <> 'success' OR effect = 'full'),
+    CHECK (status <> 'rolled_back' OR effect = 'none')
+);
+CREATE UNIQUE INDEX IF NOT EXISTS script_run_tracker_one_pending
+    ON {tracker} (status) WHERE status = 'pending';
+CREATE UNIQUE INDEX IF NOT EXISTS script_run_tracker_one_success
+    ON {tracker} (revision) WHERE status = 'success' AND superseded_by = '';
+INSERT INTO {lock} (name, version) VALUES ('deploy', 1) ON CONFLICT DO NOTHING;
+
+-- name: version
+-- The tracker's version, and who holds the lock.
+SELECT version FROM {lock} WHERE name = 'deploy'
+
+-- name: take
+-- A new holder: the fence grows. Waits for the commit of a transaction that still checks the old fence.
+UPDATE {lock}
+   SET fence = fence + 1, owner = :owner, host = :host, pid = :pid, "user" = :user, release = :release,
+       acquired_at = clock_timestamp()
+ WHERE name = 'deploy'
+RETURNING fence
+
+-- name: holder
+-- Who holds the advisory lock now, and the run that is pending.
+SELECT lock.host, lock.pid, lock."user",
+       pg_catalog.to_char(lock.acquired_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since,
+       (SELECT revision || ' ' || title FROM {tracker} WHERE status = 'pending') AS doing
+  FROM {lock} AS lock
+ WHERE name = 'deploy'
+   AND EXISTS (SELECT FROM pg_catalog.pg_locks
+                WHERE locktype = 'advisory' AND granted AND objsubid = 2
+                  AND classid = :class::bigint::oid AND objid = :key::bigint::oid
+                  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+
+-- name: runs
+-- The live runs, oldest first.
+SELECT run_id, revision, title, kind, direction, status, effect, reason, forced, attempt, transactional, checksum, path,
+       params, progress, cursor,
+       pg_catalog.to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS started_at,
+       pg_catalog.to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS finished_at,
+       duration_ms, result, error, log_file, deploy_id, owner, host, pid, "user", release, fence, superseded_by
+  FROM {tracker}
+ WHERE superseded_by = ''
+ ORDER BY seq
+
+-- name: sources
+-- The text of applied revisions, as it ran.
+SELECT revision, path, source
+  FROM {tracker}
+ WHERE superseded_by = '' AND status = 'success' AND source <> '' AND revision = ANY (:revisions)
+
+-- name: start
+-- A pending run, if the fence is still ours. No row is a division by zero, which ends the transaction.
+WITH started AS (
+    INSERT INTO {tracker} (run_id, revision, title, kind, direction, status, effect, forced, attempt, transactional,
+                           checksum, path, source, params, cursor, log_file, deploy_id, owner, host, pid, "user",
+                           release, fence)
+    SELECT :run_id, :revision, :title, :kind, :direction, 'pending', :effect, :forced, :attempt, :transactional,
+           :checksum, :path, :source, :params::jsonb, :cursor::jsonb, :log_file, :deploy_id, :owner, :host, :pid, :user,
+           :release, fence
+      FROM {lock} WHERE name = 'deploy' AND fence = :fence FOR SHARE
+    RETURNING 1)
+SELECT 1 / count(*) FROM started
+
+-- name: retire_all
+-- Before a success: no other finished run of this revision is live any more.
+UPDATE {tracker}
+   SET superseded_by = :run_id,
+       status = CASE WHEN status = 'success' AND :direction = 'downgrade' THEN 'rolled_back' ELSE status END,
+       effect = CASE WHEN status = 'success' AND :direction = 'downgrade' THEN 'none' ELSE effect END
+ WHERE revision = :revision AND superseded_by = '' AND status <> 'pending'
+
+-- name: retire_failed
+-- Before a failure: earlier failures of this revision are not live any more.
+UPDATE {tracker} SET superseded_by = :run_id
+ WHERE revision = :revision AND superseded_by = '' AND status = 'failed'
+
+-- name: finish
+-- The end of a pending run, if the fence is still ours and the step's transaction still the same.
+WITH fence AS (
+    SELECT 1 FROM {lock} WHERE name = 'deploy' AND fence = :fence FOR SHARE),
+finished AS (
+    UPDATE {tracker}
+       SET status = :status, effect = :effect, reason = :reason, error = :error, result = :result::jsonb,
+           log_file = :log_file, finished_at = clock_timestamp(),
+           duration_ms = extract(epoch FROM clock_timestamp() - started_at) * 1000
+     WHERE run_id = :run_id AND status = 'pending' AND fence <= :fence AND EXISTS (SELECT FROM fence)
+       AND coalesce(pg_catalog.current_setting('migrator.run', true), '') = :transaction
+    RETURNING 1)
+SELECT 1 / count(*) FROM finished
+
+-- name: standing
+-- Why a write was refused: is the fence still ours, and is the run still pending?
+SELECT (SELECT fence FROM {lock} WHERE name = 'deploy') = :fence AS ours,
+       EXISTS (SELECT FROM {tracker} WHERE run_id = :run_id AND status = 'pending') AS pending

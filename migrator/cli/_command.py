@@ -1,0 +1,127 @@
+"""What every command has: the common options, the event loop, the signals, and one way out for errors."""
+
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from migrator.core.secrets import Mask
+
+if TYPE_CHECKING:
+    from migrator.config import Config
+    from migrator.core.protocols import Notifier
+    from migrator.runtime.migrator import Migrator
+
+_COMMON = (
+    click.option("--config", "config_path", metavar="FILE", help="Read FILE instead of migrator.toml."),
+    click.option(
+        "-d", "--database", "databases", multiple=True, metavar="NAME", help="Only this database; repeatable."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout; logs go to stderr."),
+    click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
+    click.option("-v", "--verbose", count=True, help="More log lines on stderr; twice for all of them."),
+)
+
+
+@dataclass
+class Console:
+    """How one call of a command wants to be answered, and its configuration once it is loaded."""
+
+    databases: tuple[str, ...]
+    as_json: bool
+    quiet: bool
+    verbose: int
+    config_path: str | None
+    mask: Mask = field(default_factory=lambda: Mask(()))
+    debug: bool = False
+
+    def config(self) -> "Config":
+        """Load the configuration and set up the log. Raises ConfigError."""
+        from migrator.config import load
+        from migrator.notifiers import log
+
+        config = load(self.config_path)
+        self.mask, self.debug = config.mask(), config.debug
+        level = {0: config.log_level, 1: "INFO"}.get(self.verbose, "DEBUG")
+        log.configure(level, config.log_format, self.mask)
+        return config
+
+    @asynccontextmanager
+    async def open(self, lock_timeout: float | None = None) -> AsyncIterator["Migrator"]:
+        """Open the Migrator with this console among those who hear its events."""
+        import msgspec
+
+        from migrator.cli._progress import Progress
+        from migrator.notifiers.log import Log
+        from migrator.runtime.migrator import Migrator
+
+        config = self.config()
+        if lock_timeout is not None:
+            config = msgspec.structs.replace(config, lock_timeout=lock_timeout)
+        silent = self.as_json or self.quiet
+        notifiers: list[Notifier] = [Log()] if silent else [Log(), Progress(self.mask)]
+        async with Migrator.open(config, notifiers) as migrator:
+            yield migrator
+
+    def print(self, text: str = "") -> None:
+        """Print a line for a person, unless they want to hear errors only or a program is reading."""
+        if not (self.quiet or self.as_json):
+            click.echo(self.mask(text))
+
+    def print_json(self, document: Any) -> None:
+        """Print one JSON document where one is wanted."""
+        if self.as_json:
+            click.echo(self.mask(json.dumps(document, default=str)))
+
+
+def declare(*, example: str, **settings: Any) -> Callable[[Callable[..., Awaitable[int | None]]], click.Command]:
+    """Make a command of a coroutine function, whose docstring is its help and whose result is the exit code."""
+
+    def decorate(function: Callable[..., Awaitable[int | None]]) -> click.Command:
+        @wraps(function)
+        def run(
+            *,
+            config_path: str | None,
+            databases: tuple[str, ...],
+            as_json: bool,
+            quiet: bool,
+            verbose: int,
+            **options: Any,
+        ) -> None:
+            console = Console(databases, as_json, quiet, verbose, config_path)
+            sys.exit(_run(console, lambda: function(console, **options)))
+
+        callback: Callable[..., Any] = run
+        for option in reversed(_COMMON):
+            callback = option(callback)
+        return click.command(epilog=f"Example: {example}", **settings)(callback)
+
+    return decorate
+
+
+def _run(console: Console, start: Callable[[], Awaitable[int | None]]) -> int:
+    import asyncio
+
+    from migrator.cli._errors import show
+
+    try:
+        return asyncio.run(_with_signals(start)) or 0
+    except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:  # noqa: BLE001 - the one way out
+        return show(error, mask=console.mask, as_json=console.as_json, debug=console.debug)
+
+
+async def _with_signals(start: Callable[[], Awaitable[int | None]]) -> int | None:
+    """Run a command; SIGTERM and Ctrl-C cancel it, so that it can roll back and release its locks."""
+    import asyncio
+    import signal
+
+    task = asyncio.ensure_future(start())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    return await task

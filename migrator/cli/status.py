@@ -1,0 +1,67 @@
+"""Show what is applied and what is not."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from migrator.cli._command import Console, declare
+
+if TYPE_CHECKING:
+    from migrator.core.report import DatabaseReport
+
+PENDING_EXIT = 11
+
+
+@declare(example="migrator status")
+@click.option("--exit-code", is_flag=True, help="Exit with 11 unless everything is applied.")
+async def command(console: Console, *, exit_code: bool) -> int:
+    """Show for each database where it stands, and every revision that needs attention.
+
+    It takes no lock and changes nothing.
+    """
+    async with console.open() as migrator:
+        reports = await migrator.status(console.databases)
+    for report in reports:
+        console.print(_text(report))
+    console.print_json({"databases": [report.as_dict() for report in reports]})
+    clean = all(report.clean for report in reports)
+    return PENDING_EXIT if exit_code and not clean else 0
+
+
+def _text(report: "DatabaseReport") -> str:
+    from migrator.cli._render import table
+
+    applied = report.having("applied", "drifted", "unknown")
+    last = f", last {applied[-1].revision} ({applied[-1].title}) at {applied[-1].applied_at}" if applied else ""
+    lines = [f"{report.name}  {report.address}", f"  {len(applied)} of {len(report.lines)} applied{last}"]
+    if report.lock:
+        lines.append(f"  at work: {report.lock}")
+    rows = [
+        (line.state, line.revision, line.title, _about(line.state, line.applied_by, line.release, line.note))
+        for line in report.lines
+        if line.state != "applied"
+    ]
+    if rows:
+        lines.extend(f"  {row}" for row in table(("state", "revision", "title", ""), rows).splitlines())
+        lines.append(f"  next: {_next(report)}")
+    return "\n".join(lines)
+
+
+def _about(state: str, by: str, release: str, note: str) -> str:
+    if state == "unknown":
+        return f"no file here; applied by {by}" + (f" from release {release}" if release else "")
+    return {"drifted": "the file changed after it ran", "blocked": note, "interrupted": f"started by {by}"}.get(
+        state, ""
+    )
+
+
+def _next(report: "DatabaseReport") -> str:
+    if blocked := report.having("blocked"):
+        return f"migrator upgrade {report.name}:{blocked[0].revision} says what to decide"
+    if report.count("drifted"):
+        return f"migrator upgrade {report.name}:head says how to restore the file or accept the edit"
+    if report.count("running"):
+        return "wait for the run to end"
+    if report.count("pending", "interrupted"):
+        return f"migrator upgrade {report.name}:head"
+    return f"deploy the release that has the missing files, or migrator downgrade {report.name}:-1"

@@ -1,0 +1,234 @@
+"""migrator.toml, the environment and the options, made into one frozen Config. The only reader of the environment."""
+
+import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from migrator.core.duration import seconds
+from migrator.core.errors import ConfigError
+from migrator.core.secrets import Mask
+from migrator.core.url import Url
+
+FILE_NAME = "migrator.toml"
+EMBEDDED = "embedded"
+_VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
+_NAME = re.compile(r"[A-Za-z][\w-]{0,62}")
+_TRUE = ("1", "true", "yes", "on")
+
+
+class DatabaseTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[databases.NAME]`: `url`, the folder of `revisions`, the `pool` size, and `connect_timeout`."""
+
+    url: str
+    revisions: str = ""
+    pool: int = 2
+    connect_timeout: str = "5s"
+
+
+class LogTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[log]`: the `level` and the `format` of the log lines on stderr."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+    format: Literal["text", "json"] = "text"
+
+
+class FileTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of migrator.toml. `timeout` is for one step, `lock_timeout` for waiting for the lock."""
+
+    databases: dict[str, DatabaseTable] = {}
+    environment: str = "development"
+    timeout: str = "5m"
+    lock_timeout: str = "10m"
+    log: LogTable = LogTable()
+
+
+class Database(msgspec.Struct, frozen=True):
+    """One configured database. `connect_timeout` is in seconds; `embedded` names a server to start, "" for none."""
+
+    name: str
+    url: Url
+    revisions: Path
+    pool: int
+    connect_timeout: float
+    embedded: str = ""
+
+
+class Config(msgspec.Struct, frozen=True):
+    """Everything that a command may want to know. Times are in seconds; `root` is where relative paths start."""
+
+    root: Path
+    source: str
+    databases: Mapping[str, Database]
+    environment: str
+    timeout: float
+    lock_timeout: float
+    log_level: str
+    log_format: str
+    dry_run: bool
+    debug: bool
+    release: str = ""
+
+    def mask(self) -> Mask:
+        """Return what hides this configuration's secrets in a text."""
+        return Mask(secret for database in self.databases.values() for secret in database.url.secrets())
+
+    def database(self, name: str) -> Database:
+        """Return one database. ConfigError with the nearest name where there is none."""
+        if name not in self.databases:
+            raise ConfigError(
+                f"there is no database {name!r} in {self.source}",
+                state="Nothing was changed.",
+                hint=_nearest(name, self.databases) or "Known: " + ", ".join(self.databases),
+            )
+        return self.databases[name]
+
+
+def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration: the file (or, without one, DATABASE_URL and MONGODB_URI), then the environment.
+
+    `path` is the file to read instead of migrator.toml here. Raises ConfigError; the message never holds a value.
+    """
+    env = os.environ if environ is None else environ
+    file = Path(path or FILE_NAME)
+    if file.exists():
+        tables = _read(file, env)
+        source = str(file)
+    elif path:
+        raise ConfigError(f"there is no file {path}", hint="`migrator init` writes one.")
+    else:
+        tables, source = _from_environment(env)
+    return _config(tables, source, file.parent.resolve(), env)
+
+
+def _read(file: Path, env: Mapping[str, str]) -> FileTables:
+    import tomllib
+
+    try:
+        raw = tomllib.loads(file.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: {error}", state="Nothing was changed.", hint="Correct the line.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {type(error).__name__}", hint="It must be UTF-8 text.") from None
+    _check_names(raw, file)
+    expanded = _expanded(raw, "", file, env)
+    try:
+        return msgspec.convert(expanded, FileTables)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{file}: {_without_values(str(error))}", state="Nothing was changed.") from None
+
+
+def _from_environment(env: Mapping[str, str]) -> tuple[FileTables, str]:
+    urls = [env.get("DATABASE_URL"), env.get("MONGODB_URI") or env.get("MONGO_URI")]
+    tables = {"mongo" if url.startswith("mongodb") else "postgres": DatabaseTable(url=url) for url in urls if url}
+    if not tables:
+        raise ConfigError(
+            f"there is no {FILE_NAME} here, and neither DATABASE_URL nor MONGODB_URI is set",
+            hint="`migrator init` writes a migrator.toml; or set DATABASE_URL=postgresql://user@host/name.",
+        )
+    return FileTables(databases=tables), "the environment"
+
+
+def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str]) -> Config:
+    if not tables.databases:
+        raise ConfigError(f"{source} names no database", hint='Add: [databases.main] and url = "postgresql://..."')
+    alone = len(tables.databases) == 1
+    databases = {name: _database(name, table, root, alone=alone) for name, table in tables.databases.items()}
+    debug = env.get("DEBUG", "").lower() in _TRUE
+    level = env.get("LOG_LEVEL", "").upper() or ("DEBUG" if debug else tables.log.level)
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ConfigError(f"LOG_LEVEL is {level!r}", hint="Use DEBUG, INFO, WARNING or ERROR.")
+    return Config(
+        root=root,
+        source=source,
+        databases=databases,
+        environment=env.get("ENVIRONMENT") or tables.environment,
+        timeout=_seconds(tables.timeout, "timeout"),
+        lock_timeout=_seconds(tables.lock_timeout, "lock_timeout"),
+        log_level=level,
+        log_format=tables.log.format,
+        dry_run=env.get("DRY_RUN", "").lower() in _TRUE,
+        debug=debug,
+        release=env.get("RELEASE", ""),
+    )
+
+
+def _database(name: str, table: DatabaseTable, root: Path, *, alone: bool) -> Database:
+    where = f"databases.{name}"
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{where}: the name may hold letters, digits, _ and -, and begins with a letter")
+    if table.pool < 2:  # noqa: PLR2004 - the run's own connection, and one for whatever looks on
+        raise ConfigError(f"{where}.pool is {table.pool}, and at least 2 are needed")
+    scheme, colon, server = table.url.partition(":")
+    embedded = server if scheme == EMBEDDED and colon else ""
+    url = Url(scheme=EMBEDDED, database=name) if embedded else Url.parse(table.url, f"{where}.url")
+    return Database(
+        name=name,
+        url=url,
+        revisions=root / (table.revisions or ("revisions" if alone else f"revisions/{name}")),
+        pool=table.pool,
+        connect_timeout=_seconds(table.connect_timeout, f"{where}.connect_timeout"),
+        embedded=embedded,
+    )
+
+
+def _seconds(text: str, where: str) -> float:
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}", state="Nothing was changed.") from None
+
+
+def _check_names(raw: Mapping[str, Any], file: Path) -> None:
+    """Refuse unknown keys, each with its path and the nearest known one."""
+    _check_table(raw, FileTables, "", file)
+    if isinstance(log := raw.get("log"), dict):
+        _check_table(log, LogTable, "log.", file)
+    databases = raw.get("databases")
+    for name, table in databases.items() if isinstance(databases, dict) else ():
+        if isinstance(table, dict):
+            _check_table(table, DatabaseTable, f"databases.{name}.", file)
+
+
+def _check_table(raw: Mapping[str, Any], table: type[msgspec.Struct], path: str, file: Path) -> None:
+    known = dict.fromkeys(table.__struct_fields__)
+    for key in raw:
+        if key not in known:
+            raise ConfigError(
+                f"{file}: unknown key {path}{key}",
+                state="Nothing was changed.",
+                hint=_nearest(key, known) or "Known here: " + ", ".join(known),
+            )
+
+
+def _expanded(value: Any, path: str, file: Path, env: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _expanded(each, f"{path}.{key}" if path else key, file, env) for key, each in value.items()}
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        found = env.get(match["name"]) or match["default"]
+        if found is None:
+            raise ConfigError(
+                f"{file}: {path} needs the environment variable {match['name']}, which is not set",
+                state="Nothing was changed.",
+                hint=f"Set it, or give a default: ${{{match['name']}:-...}}",
+            )
+        return found
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _nearest(word: str, known: Mapping[str, object]) -> str:
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {near[0]}?" if near else ""
+
+
+def _without_values(message: str) -> str:
+    """Return msgspec's message; it names types and paths, and enum values that may hold a secret are cut."""
+    return re.sub(r"Invalid enum value '[^']*'", "a value that is not allowed", message).replace("`$.", "`")

@@ -1,0 +1,166 @@
+"""What the commands answer, as values: the command line and the dashboard draw them, programs read them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from migrator.core.history import History
+from migrator.core.plan import Plan, Step
+from migrator.core.protocols import Holder
+from migrator.core.refusals import drifted_keys, unknown_keys
+from migrator.core.revision import Header, Key
+from migrator.core.run import Run, State
+
+
+@dataclass(frozen=True)
+class Line:
+    """One revision with its state: applied, pending, drifted, unknown, running, interrupted or blocked."""
+
+    database: str
+    revision: str
+    title: str
+    state: str
+    head: bool = False
+    labels: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+    path: str = ""
+    applied_at: str = ""
+    applied_by: str = ""
+    release: str = ""
+    run_id: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class DatabaseReport:
+    """One database: where it is, what is applied and what is not. `lines` go parents first."""
+
+    name: str
+    kind: str
+    address: str
+    lines: tuple[Line, ...]
+    lock: str = ""
+
+    def count(self, *states: str) -> int:
+        """Return how many revisions are in one of these states."""
+        return sum(line.state in states for line in self.lines)
+
+    def having(self, *states: str) -> tuple[Line, ...]:
+        """Return the revisions in these states."""
+        return tuple(line for line in self.lines if line.state in states)
+
+    @property
+    def clean(self) -> bool:
+        """Say whether nothing is to be done: everything is applied and as it was."""
+        return self.count("applied") == len(self.lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for `--json`."""
+        return {**asdict(self), "clean": self.clean}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What upgrade, downgrade and stamp did: the plan, the runs in order, and sentences worth reading."""
+
+    plan: Plan
+    runs: tuple[Run, ...] = ()
+    notes: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the outcome for `--json`."""
+        return {
+            "dry_run": self.dry_run,
+            "plan": [_step(step) for step in self.plan.steps],
+            "runs": [run.as_dict() for run in self.runs],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What one verify said. `ok` is None where the revision has none."""
+
+    database: str
+    revision: str
+    title: str
+    ok: bool | None
+    message: str = ""
+    duration_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One revision in full: its line, its constants, the text on disk and the text that ran ("" where there is none)."""
+
+    line: Line
+    source: str
+    stored: str
+    header: Header
+
+
+def lines_of(history: History, state: State, database: str, holder: Holder | None) -> tuple[Line, ...]:
+    """Return the revisions of a database with their states: those with a file first, then the unknown ones."""
+    drifted, unknown = set(drifted_keys(history, state)), unknown_keys(history, state)
+    running = {run.key: run for run in state.running}
+    heads = set(history.heads(database))
+    lines = []
+    for key in history.of(database):
+        run = running.get(key) or state.blocked.get(key) or state.applied.get(key)
+        lines.append(_line(history, key, run, _state_word(key, state, running, drifted, holder), head=key in heads))
+    lines.extend(_unknown_line(state.applied[key]) for key in unknown if key.database == database)
+    return tuple(lines)
+
+
+def _state_word(key: Key, state: State, running: Mapping[Key, Run], drifted: set[Key], holder: Holder | None) -> str:
+    if key in running:
+        return "running" if holder else "interrupted"
+    if key in state.blocked:
+        return "blocked"
+    if key in drifted:
+        return "drifted"
+    return "applied" if key in state.applied else "pending"
+
+
+def _line(history: History, key: Key, run: Run | None, word: str, *, head: bool) -> Line:
+    revision = history[key]
+    return Line(
+        database=key.database,
+        revision=key.id,
+        title=revision.title,
+        state=word,
+        head=head,
+        labels=tuple(sorted(history.labels(key))),
+        parents=tuple(str(parent) if parent.database != key.database else parent.id for parent in history.parents(key)),
+        path=revision.path,
+        **_of_run(run),
+    )
+
+
+def _unknown_line(run: Run) -> Line:
+    return Line(run.database, run.revision, run.title, "unknown", path=run.path, **_of_run(run))
+
+
+def _of_run(run: Run | None) -> dict[str, Any]:
+    if run is None:
+        return {}
+    return {
+        "applied_at": run.finished_at,
+        "applied_by": f"{run.user}@{run.host}",
+        "release": run.release,
+        "run_id": run.run_id,
+        "note": run.error or run.reason,
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    revision = step.revision
+    return {
+        "database": revision.database,
+        "revision": revision.id,
+        "title": revision.title,
+        "direction": step.direction,
+        "forced": step.forced,
+        "path": revision.path,
+    }

@@ -1,0 +1,1 @@
+"""TELL PEOPLE: everyone here hears events."""

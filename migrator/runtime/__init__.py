@@ -1,0 +1,1 @@
+"""DOES: all ordering, locking, transactions and time."""

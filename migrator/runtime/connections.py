@@ -1,0 +1,65 @@
+"""The databases of one configuration: adapters made on first use, embedded servers started on first use."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from migrator import plugins
+from migrator.config import Config
+from migrator.core.protocols import Adapter
+from migrator.core.url import Url
+
+
+class Connections:
+    """Implements `core.protocols.Databases` for scripts, and hands adapters to the commands."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._adapters: dict[str, Adapter] = {}
+        self._urls: dict[str, Url] = {}
+        self._servers = AsyncExitStack()
+        self._turn = asyncio.Lock()
+
+    async def adapter(self, name: str) -> Adapter:
+        """Return the adapter of a configured database. Raises ConfigError, DependencyMissing."""
+        async with self._turn:
+            if name not in self._adapters:
+                database = self._config.database(name)
+                url = self._urls[name] = await self._url(name)
+                self._adapters[name] = plugins.adapter(url.scheme).adapter(
+                    name,
+                    url,
+                    pool=database.pool,
+                    connect_timeout=database.connect_timeout,
+                    release=self._config.release,
+                )
+            return self._adapters[name]
+
+    @asynccontextmanager
+    async def open(self, name: str) -> AsyncIterator[Any]:
+        """Open a context of a database, outside every transaction."""
+        adapter = await self.adapter(name)
+        async with adapter.context() as context:
+            yield context
+
+    def address(self, name: str) -> str:
+        """Return where a database is, for people."""
+        database = self._config.database(name)
+        return f"embedded:{database.embedded}" if database.embedded else str(database.url)
+
+    async def close(self) -> None:
+        """Close what is open, and detach from the embedded servers."""
+        for adapter in self._adapters.values():
+            await adapter.force_close()
+        self._adapters.clear()
+        await self._servers.aclose()
+
+    async def _url(self, name: str) -> Url:
+        database = self._config.database(name)
+        if not database.embedded:
+            return database.url
+        server = plugins.server(database.embedded)
+        attached = await asyncio.to_thread(server.attach, self._config.root / ".migrator" / name)
+        self._servers.push_async_callback(asyncio.to_thread, attached.close)
+        return Url.parse(attached.url, f"the embedded server of {name}")

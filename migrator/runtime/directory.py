@@ -1,0 +1,103 @@
+"""The revisions folder: files in, revisions out; and scripts, once they are to run."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from migrator import plugins
+from migrator.config import Database
+from migrator.core.errors import ConfigError, RevisionFileError
+from migrator.core.protocols import Capabilities
+from migrator.core.revision import Key, Revision, Script, checksum_of
+
+HEADS_LOCK = "heads.lock"
+"""A file that git sees: two branches that add a child to one parent conflict in it."""
+
+
+def read(database: Database, root: Path) -> list[Revision]:
+    """Return the revisions of one database, in order of their file names. No code of theirs runs.
+
+    Raises ConfigError where the folder is missing, RevisionFileError where a file is no revision.
+    """
+    if not database.revisions.is_dir():
+        raise ConfigError(
+            f"the revisions folder of {database.name} is missing: {_shown(database.revisions, root)}",
+            state="Nothing was changed.",
+            hint='`migrator init` makes it, or correct "revisions" in migrator.toml.',
+        )
+    real = os.path.realpath(database.revisions)
+    return [_revision(database.name, path, real, root) for path in sorted(_files(str(database.revisions)))]
+
+
+def load(revision: Revision, capabilities: Capabilities) -> Script:
+    """Return the revision's functions; this runs the top level of its file. Raises RevisionFileError."""
+    suffix = Path(revision.path).suffix
+    if suffix == ".sql" and not capabilities.sql:
+        raise RevisionFileError(
+            f"{revision.database} takes no SQL",
+            path=revision.path,
+            hint="Write it in Python: `migrator new` makes a file.",
+        )
+    script: Script = _format(suffix, revision.path).load(revision.source, revision.path)
+    return script
+
+
+def stored(key: Key, path: str, source: str) -> Revision:
+    """Return a revision from the text that the tracker kept."""
+    header = _format(Path(path).suffix, path).read(source, path)
+    return Revision(
+        database=key.database, header=header, path=path, source=source, checksum=checksum_of(source), stored=True
+    )
+
+
+def write(database: Database, name: str, text: str, heads: Mapping[str, str]) -> Path:
+    """Write a new revision and the heads (id to title) beside it. Returns the path; ConfigError where it exists."""
+    path = database.revisions / name
+    if path.exists():
+        raise ConfigError(f"{path.name} exists already", state="Nothing was changed.", hint="Choose another title.")
+    path.write_text(text, "utf-8")
+    lines = [f"{head}  {title}\n" for head, title in sorted(heads.items())]
+    (database.revisions / HEADS_LOCK).write_text("".join(lines), "utf-8")
+    return path
+
+
+def slug(title: str) -> str:
+    """Return a title as the end of a file name."""
+    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:60] or "revision"
+
+
+def _files(folder: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith((".", "_")):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path)
+            elif plugins.format_of(os.path.splitext(entry.name)[1]) is not None:
+                yield entry.path
+
+
+def _revision(database: str, path: str, real: str, root: Path) -> Revision:
+    from migrator.formats._text import decode
+
+    shown = _shown(path, root)
+    if os.path.islink(path) and not os.path.realpath(path).startswith(real + os.sep):
+        raise RevisionFileError("leads out of the revisions folder", path=shown, hint="Copy the file into the folder.")
+    with open(path, "rb") as file:
+        source = decode(file.read(), shown)
+    header = _format(os.path.splitext(path)[1], shown).read(source, shown)
+    return Revision(database=database, header=header, path=shown, source=source, checksum=checksum_of(source))
+
+
+def _shown(path: str | Path, root: Path) -> str:
+    """Return a path as a person in the project's folder would type it."""
+    text, start = str(path), str(root) + os.sep
+    return text.removeprefix(start)
+
+
+def _format(suffix: str, path: str):  # type: ignore[no-untyped-def] # noqa: ANN202 - a module
+    found = plugins.format_of(suffix)
+    if found is None:
+        raise RevisionFileError("nobody here reads files of this kind", path=path)
+    return found

@@ -1,0 +1,88 @@
+"""What a failed step means: what it did to the database, what to record, what to tell the person on call."""
+
+import traceback
+
+from migrator.core.errors import (
+    ConnectionLost,
+    DatabaseError,
+    MigratorError,
+    RunFailed,
+    TransactionEscaped,
+    VerifyFailed,
+)
+from migrator.core.revision import Direction
+from migrator.core.run import Effect, Run
+
+
+class Failure(Exception):
+    """A step that failed: why, whether anything had been sent, and what is known of the effect (None: derive it)."""
+
+    def __init__(self, message: str, reason: str, *, touched: bool, effect: Effect | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.touched = touched
+        self.effect = effect
+
+    def effect_on(self, run: Run) -> Effect:
+        """Return what the failed run is known to have done: a transaction that failed did nothing."""
+        if isinstance(self.__cause__, TransactionEscaped):
+            return Effect.UNKNOWN
+        if run.transactional or not self.touched:
+            return Effect.NONE
+        return self.effect or Effect.UNKNOWN
+
+
+def said(error: BaseException, path: str) -> str:
+    """Return an error in one line, with the line of the revision file where the traceback has one."""
+    name = "" if isinstance(error, MigratorError) else f"{type(error).__name__}: "
+    text = str(error).splitlines()[0] if str(error) else ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    where = f"{path}:{lines[-1]}: " if lines and not text.startswith(path) else ""
+    return f"{where}{name}{text}".rstrip(": ")
+
+
+def explained(run: Run, failure: Failure, done: tuple[Run, ...], *, recorded: bool) -> RunFailed:
+    """Return the error for the command: what happened, what state the database is in, what to type next."""
+    kind = VerifyFailed if failure.reason == "verify_failed" else RunFailed
+    error = kind(
+        f"{run.key} ({run.title}) failed in {run.direction}: {run.error}",
+        done=done,
+        failed=run,
+        state=_state(run, done, recorded=recorded),
+        hint=_hint(run, failure),
+    )
+    cause = failure.__cause__
+    if kind is RunFailed and isinstance(cause, MigratorError):
+        error.exit_code = cause.exit_code
+    return error
+
+
+def _state(run: Run, done: tuple[Run, ...], *, recorded: bool) -> str:
+    texts = {
+        Effect.NONE: "Nothing of it is in the database.",
+        Effect.PARTIAL: "A part of it is in the database.",
+        Effect.FULL: "All of it is in the database.",
+        Effect.UNKNOWN: "It ran without a transaction: what it did before it failed is still in the database.",
+    }
+    text = texts[run.effect]
+    if not recorded:
+        text += " The tracker could not be told; the next command finds the run and settles it."
+    before = ", ".join(str(each.key) for each in done[-3:])
+    verb = "applied" if run.direction is Direction.UPGRADE else "taken down"
+    return text + (f" Before it, {len(done)} {verb} and kept (last: {before})." if done else "")
+
+
+def _hint(run: Run, failure: Failure) -> str:
+    cause = failure.__cause__
+    lead = f"{cause.hint} " if isinstance(cause, DatabaseError) and cause.hint else ""
+    if isinstance(cause, ConnectionLost):
+        return lead.strip()
+    if failure.reason == "timeout":
+        lead = 'Give it more time (`timeout = "30m"` in the revision), or do less at once. '
+    again = f"`migrator {run.direction} {run.database}:{'head' if run.direction is Direction.UPGRADE else '-1'}`"
+    if run.effect is Effect.NONE:
+        return f"{lead}Correct {run.path}, then run {again} again."
+    return (
+        f"{lead}Look at what it left, then decide: "
+        f'`migrator resolve {run.run_id} --retry | --mark-success | --mark-rolled-back --reason "..."`'
+    )

@@ -1,0 +1,111 @@
+"""Holding the lock: polled with jitter, kept alive, and the work cancelled the moment it is lost."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from migrator.core.errors import DatabaseError, LockHeld, LockLost
+from migrator.core.events import Event, LockWaiting
+from migrator.core.protocols import Lock, Owner
+
+POLL = (0.1, 0.5)
+"""Between which seconds the lock is tried again; at random, so that many waiters do not come at once."""
+
+TELL = 2.0
+"""Seconds between two reports of waiting."""
+
+MARGIN = 2.0
+"""Seconds before the server would drop the lease at which we count it as lost."""
+
+
+@asynccontextmanager
+async def hold(
+    lock: Lock, database: str, owner: Owner, *, wait: float, publish: Callable[[Event], None]
+) -> AsyncIterator[int]:
+    """Hold the lock of a database for the length of a block and yield the fence.
+
+    Waits at most `wait` seconds, then raises LockHeld. When the lock is lost the block is cancelled and LockLost
+    raised.
+    """
+    fence = await _acquire(lock, database, owner, wait, publish)
+    keeper = _Keeper(lock, database)
+    try:
+        yield fence
+    except asyncio.CancelledError:
+        keeper.raise_if_lost()
+        raise
+    finally:
+        await keeper.stop()
+        with suppress(DatabaseError):
+            await lock.release()
+
+
+async def _acquire(lock: Lock, database: str, owner: Owner, wait: float, publish: Callable[[Event], None]) -> int:
+    began = told = time.monotonic()
+    while True:
+        try:
+            return await lock.acquire(owner)
+        except LockHeld as error:
+            now = time.monotonic()
+            if now - began >= wait:
+                raise
+            if now - told >= TELL or told == began:
+                publish(LockWaiting(database, error.message, now - began))
+                told = now
+        await asyncio.sleep(min(random.uniform(*POLL), max(wait - (now - began), 0.0)))  # noqa: S311 - jitter
+
+
+class _Keeper:
+    """Renews the lock from a task of its own and cancels the task that made it when the lock is lost.
+
+    Time is counted by our own monotonic clock, from before each request: where no renewal came through for a lease
+    less a margin, the lock counts as lost before the server gives it away.
+    """
+
+    def __init__(self, lock: Lock, database: str) -> None:
+        self._lock = lock
+        self._database = database
+        self._lost: LockLost | None = None
+        self._holder = asyncio.current_task()
+        self._task = asyncio.create_task(self._keep(), name=f"keep the lock of {database}")
+
+    def raise_if_lost(self) -> None:
+        """Raise LockLost in place of the cancellation that it caused."""
+        if self._lost is not None:
+            if self._holder is not None:
+                self._holder.uncancel()
+            raise self._lost
+
+    async def stop(self) -> None:
+        """End the renewals."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _keep(self) -> None:
+        trusted_until = time.monotonic() + self._lock.lease - MARGIN
+        while self._lost is None:
+            await asyncio.sleep(self._lock.interval)
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(min(trusted_until - began, self._lock.interval)):
+                    await self._lock.renew()
+                trusted_until = began + self._lock.lease - MARGIN
+            except LockLost as error:
+                self._lose(error)
+            except (DatabaseError, TimeoutError) as error:
+                if time.monotonic() >= trusted_until:
+                    self._lose(
+                        LockLost(
+                            f"the lock of {self._database} could not be renewed: {str(error) or 'no answer in time'}",
+                            state="The run was stopped; the next one finds out what was done.",
+                            hint="Run the command again.",
+                        )
+                    )
+
+    def _lose(self, error: LockLost) -> None:
+        self._lost = error
+        if self._holder is not None:
+            self._holder.cancel()

@@ -1,0 +1,257 @@
+"""Runs a plan: one step after another, each verified and recorded. It makes no choices of its own."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from migrator.core.errors import ConnectionLost, LockLost, MigratorError, OutcomeUnknown, StatementTimeout
+from migrator.core.events import Event, RunFinished, RunStarted
+from migrator.core.plan import Plan, Step
+from migrator.core.protocols import Adapter, Databases, Owner, Session
+from migrator.core.revision import Direction, Key, Revision, Script
+from migrator.core.run import Effect, Kind, Run, State, Status
+from migrator.core.secrets import Mask
+from migrator.runtime.failures import Failure, explained, said
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A database whose lock we hold."""
+
+    adapter: Adapter
+    session: Session
+    fence: int
+    owner: Owner
+    deploy_id: str
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One step with all that it needs. `place` is (number, total)."""
+
+    step: Step
+    run: Run
+    script: Script
+    following: Run | None
+    place: tuple[int, int]
+
+
+class Verdict(Exception):
+    """A verify that said no, and what it said of the effect."""
+
+    def __init__(self, message: str, effect: Effect = Effect.UNKNOWN) -> None:
+        super().__init__(message)
+        self.effect = effect
+
+
+class Runner:
+    """Runs the steps of one command. `timeout` is the seconds a step may take where its revision says nothing."""
+
+    def __init__(
+        self,
+        held: Mapping[str, Held],
+        databases: Databases,
+        *,
+        timeout: float,
+        publish: Callable[[Event], None],
+        mask: Mask,
+    ) -> None:
+        self._held = held
+        self._databases = databases
+        self._timeout = timeout
+        self._publish = publish
+        self._mask = mask
+        self._done: list[Run] = []
+        self._ahead: Run | None = None
+
+    async def run_plan(self, plan: Plan, scripts: Mapping[Key, Script], state: State) -> tuple[Run, ...]:
+        """Run every step in order and return the runs; at the first failure raise RunFailed with those done before."""
+        runs = [new_run(step, self._held[step.revision.database], state) for step in plan.steps]
+        try:
+            for index, (step, run) in enumerate(zip(plan.steps, runs, strict=True)):
+                following = runs[index + 1] if index + 1 < len(runs) else None
+                rides = following if _may_ride(run, following) else None
+                await self._run(_Work(step, run, scripts[step.key], rides, (index + 1, len(runs))))
+        finally:
+            await self._take_back()
+        return tuple(self._done)
+
+    async def stamp_plan(self, plan: Plan, state: State) -> tuple[Run, ...]:
+        """Record every step as done without running anything, and return the runs."""
+        for number, step in enumerate(plan.steps, 1):
+            held = self._held[step.revision.database]
+            run = new_run(step, held, state, Kind.STAMP)
+            await held.session.tracker.start(run)
+            await held.session.tracker.finish(done := run.moved(Status.SUCCESS, Effect.FULL, reason="stamped"))
+            self._done.append(done)
+            self._publish(RunFinished(done, number, len(plan)))
+        return tuple(self._done)
+
+    async def _run(self, work: _Work) -> None:
+        run = work.run
+        if self._ahead is not run:
+            await self._held[run.database].session.tracker.start(run)
+        self._ahead = None
+        self._publish(RunStarted(run, *work.place))
+        began = time.perf_counter()
+        try:
+            done = await self._perform(work)
+        except (Failure, asyncio.CancelledError) as error:
+            raise await self._failed(work, error, began) from error
+        self._ahead = work.following
+        self._done.append(replace(done, duration_ms=_since(began)))
+        self._publish(RunFinished(self._done[-1], *work.place))
+
+    async def _perform(self, work: _Work) -> Run:
+        """Run one step. Raises Failure; OutcomeUnknown and LockLost where nothing may be written any more."""
+        limit = work.step.revision.header.timeout
+        limit = self._timeout if limit is None else limit
+        touched = [False]
+        try:
+            async with asyncio.timeout(limit or None) as scope:
+                return await self._body(work, limit, touched)
+        except (LockLost, OutcomeUnknown):
+            raise
+        except Verdict as error:
+            raise Failure(str(error), "verify_failed", touched=touched[0], effect=error.effect) from error
+        except Exception as error:
+            late = isinstance(error, StatementTimeout) or (isinstance(error, TimeoutError) and scope.expired())
+            text = f"took longer than {limit:g} s" if late else said(error, work.run.path)
+            raise Failure(text, "timeout" if late else "error", touched=touched[0]) from error
+
+    async def _body(self, work: _Work, limit: float, touched: list[bool]) -> Run:
+        held = self._held[work.run.database]
+        function = work.script.function(work.step.direction)
+        if function is None:
+            raise AssertionError(f"{work.step.key} has no {work.step.direction}; a plan never holds such a step")
+        done = work.run.moved(Status.SUCCESS, Effect.FULL)
+        async with held.session.step(work.run, timeout=limit, databases=self._databases) as context:
+            try:
+                await function(context)
+                await context.settle()
+                if work.step.direction is Direction.UPGRADE:
+                    await check(work.script, context)
+                await held.session.tracker.finish(done, work.following)
+            finally:
+                touched[0] = context.touched
+        return done
+
+    async def _failed(self, work: _Work, error: Failure | asyncio.CancelledError, began: float) -> BaseException:
+        """Record a failure as far as it can be, and return what the caller is to raise."""
+        failure = error if isinstance(error, Failure) else Failure("stopped", "cancelled", touched=True)
+        if failure.reason == "verify_failed" and work.step.revision.header.on_failed_verify == "downgrade":
+            failure = await self._undo(work, failure)
+        run = work.run.moved(
+            Status.FAILED,
+            failure.effect_on(work.run),
+            reason=failure.reason,
+            error=self._mask(str(failure)),
+            duration_ms=_since(began),
+        )
+        recorded = await self._record(run)
+        self._publish(RunFinished(run, *work.place))
+        if not isinstance(error, Failure):
+            return error
+        return explained(run, failure, tuple(self._done), recorded=recorded)
+
+    async def _undo(self, work: _Work, failure: Failure) -> Failure:
+        """After a failed verify outside a transaction, run the downgrade: the revision asks for it."""
+        if work.run.transactional or work.script.downgrade is None:
+            return failure
+        session = self._held[work.run.database].session
+        try:
+            async with session.step(work.run, timeout=self._timeout, databases=self._databases) as context:
+                await work.script.downgrade(context)
+                await context.settle()
+        except Exception as error:  # noqa: BLE001 - its text goes into the record
+            message = f"{failure}; its downgrade failed too: {said(error, work.run.path)}"
+            return Failure(message, failure.reason, touched=True)
+        return Failure(f"{failure}; its downgrade took it back", failure.reason, touched=True, effect=Effect.NONE)
+
+    async def _record(self, run: Run) -> bool:
+        """Write a failed run; False where the tracker cannot be told and the next holder will settle it."""
+        try:
+            await asyncio.shield(self._held[run.database].session.tracker.finish(run))
+        except MigratorError:
+            return False
+        return True
+
+    async def _take_back(self) -> None:
+        """Close a run that started in the commit of the step before it, and whose own step never began."""
+        if self._ahead is not None:
+            run, self._ahead = self._ahead, None
+            await self._record(run.moved(Status.FAILED, Effect.NONE, reason="cancelled", error="it never began"))
+
+
+async def check(script: Script, context: Any) -> None:
+    """Ask a script's verify. Raises Verdict where it says no or raises; a lost connection leaves as it is."""
+    if script.verify is None:
+        return
+    try:
+        answer = await script.verify(context)
+    except (ConnectionLost, LockLost, OutcomeUnknown):
+        raise
+    except Exception as error:
+        raise Verdict(f"verify failed: {said(error, getattr(context.run, 'path', ''))}") from error
+    if answer is False:
+        raise Verdict("verify returned False")
+    if isinstance(answer, Effect) and answer is not Effect.FULL:
+        raise Verdict(f"verify says that the effect is {answer}", answer)
+
+
+def new_run(step: Step, held: Held, state: State, kind: Kind = Kind.REVISION) -> Run:
+    """Return the pending run of a step, ready for `Tracker.start`."""
+    revision, owner = step.revision, held.owner
+    return Run(
+        run_id=new_id(),
+        database=revision.database,
+        revision=revision.id,
+        title=revision.title,
+        kind=kind,
+        direction=step.direction,
+        forced=step.forced,
+        attempt=state.attempts.get(step.key, 0) + 1,
+        transactional=transactional(revision, held.adapter),
+        checksum=revision.checksum,
+        path=revision.path,
+        source=revision.source,
+        deploy_id=held.deploy_id,
+        owner=owner.token,
+        host=owner.host,
+        pid=owner.pid,
+        user=owner.user,
+        release=owner.release,
+        fence=held.fence,
+    )
+
+
+def new_id() -> str:
+    """Return an id that sorts by time: nine digits of milliseconds and four of chance, in Crockford's base 32."""
+    number = (int(time.time() * 1000) << 20) | random.getrandbits(20)
+    return "".join(_DIGITS[(number >> shift) & 31] for shift in range(60, -5, -5))
+
+
+def transactional(revision: Revision, adapter: Adapter) -> bool:
+    """Say whether a revision runs in one transaction: its own word, else the database's default."""
+    own = revision.header.transaction
+    return adapter.capabilities.transaction_default if own is None else own
+
+
+def _may_ride(run: Run, following: Run | None) -> bool:
+    """Say whether the next run may start in this run's commit.
+
+    Only between transactional steps of one database: if the process dies in between, the next run is known to have
+    done nothing.
+    """
+    return (
+        following is not None and following.database == run.database and run.transactional and following.transactional
+    )
+
+
+def _since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 3)

@@ -1,0 +1,59 @@
+"""Runs whose owner is gone: judged by the next holder of the lock, before it plans anything."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from migrator.core.errors import MigratorError
+from migrator.core.events import Event, RunSettled
+from migrator.core.history import History
+from migrator.core.protocols import Databases
+from migrator.core.revision import Direction
+from migrator.core.run import Effect, Run, State, Status, state_of
+from migrator.runtime import directory
+from migrator.runtime.runner import Held, Verdict, check
+
+
+async def settle(held: Held, history: History, databases: Databases, publish: Callable[[Event], None]) -> State:
+    """Judge every pending run of one database and return the state after it.
+
+    Holding the lock proves that their owners are gone. A transactional run did nothing, or its row would say
+    success. Any other is asked by its verify. Each judgement commits by itself.
+    """
+    state = state_of(await held.session.tracker.runs())
+    if not state.running:
+        return state
+    for run in state.running:
+        ended = await _judged(replace(run, fence=held.fence), held, history, databases)
+        await held.session.tracker.finish(ended)
+        publish(RunSettled(ended))
+    return state_of(await held.session.tracker.runs())
+
+
+async def _judged(run: Run, held: Held, history: History, databases: Databases) -> Run:
+    if run.transactional:
+        return run.moved(
+            Status.FAILED, Effect.NONE, reason="interrupted", error="interrupted; rolled back by the server"
+        )
+    answer = await _ask(run, held, history, databases)
+    wanted = Effect.FULL if run.direction is Direction.UPGRADE else Effect.NONE
+    if answer is wanted:
+        return run.moved(Status.SUCCESS, Effect.FULL, reason="recovered")
+    undone = Effect.NONE if wanted is Effect.FULL else Effect.FULL
+    if answer is undone:
+        return run.moved(Status.FAILED, Effect.NONE, reason="interrupted", error="interrupted before it did anything")
+    return run.moved(Status.FAILED, answer, reason="interrupted", error="interrupted without a transaction")
+
+
+async def _ask(run: Run, held: Held, history: History, databases: Databases) -> Effect:
+    """Return what the revision's verify says of its effect; UNKNOWN where it has none, raises, or just says no."""
+    if run.key not in history or not history[run.key].verifiable:
+        return Effect.UNKNOWN
+    script = directory.load(history[run.key], held.adapter.capabilities)
+    try:
+        async with held.session.step(run, timeout=60.0, databases=databases) as context:
+            await check(script, context)
+    except Verdict as verdict:
+        return verdict.effect
+    except MigratorError:
+        return Effect.UNKNOWN
+    return Effect.FULL
