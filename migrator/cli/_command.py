@@ -99,7 +99,8 @@ def declare(*, example: str, **settings: Any) -> Callable[[Callable[..., Awaitab
         callback: Callable[..., Any] = run
         for option in reversed(_COMMON):
             callback = option(callback)
-        return click.command(epilog=f"Example: {example}", **settings)(callback)
+        made: click.Command = click.command(epilog=f"Example: {example}", **settings)(callback)
+        return made
 
     return decorate
 

@@ -92,7 +92,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Shown:
-    """One revision in full: its line, its constants, the text on disk and the text that ran ("" where there is none)."""
+    """One revision in full: its line, its constants, the text on disk, and the text that ran (or "")."""
 
     line: Line
     source: str

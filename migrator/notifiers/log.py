@@ -4,7 +4,6 @@ import logging
 import sys
 
 from migrator.core.events import Event, LockWaiting, PlanMade, RunFinished, RunSettled, RunStarted
-from migrator.core.run import Status
 from migrator.core.secrets import Mask
 
 _SCRIPTS = "migrator.script."
@@ -39,10 +38,7 @@ class Log:
             self._logger.info("%s %s started (run %s)", event.run.key, event.run.direction, event.run.run_id)
         elif isinstance(event, RunFinished | RunSettled):
             run = event.run
-            level = logging.INFO if run.status is Status.SUCCESS else logging.ERROR
-            self._logger.log(
-                level, "%s %s: %s, effect %s %s", run.key, run.direction, run.status, run.effect, run.error
-            )
+            self._logger.info("%s %s: %s, effect %s %s", run.key, run.direction, run.status, run.effect, run.error)
         elif isinstance(event, LockWaiting):
             self._logger.info("waiting for %.0f s: %s", event.waited, event.holder)
 

@@ -1,0 +1,126 @@
+"""The adapter: one client, shared and counted, and what can be asked of it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+import pymongo
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.asynchronous.mongo_client import AsyncMongoClient
+
+from migrator.adapters._shared import Shared
+from migrator.adapters.mongo import CAPABILITIES, DEFAULT_PORT, KIND
+from migrator.adapters.mongo._context import Context
+from migrator.adapters.mongo._errors import translated
+from migrator.adapters.mongo._examine import examined, unreachable
+from migrator.adapters.mongo._session import MongoSession
+from migrator.adapters.mongo._work import Work
+from migrator.core.errors import ConfigError, MigratorError
+from migrator.core.protocols import ConnectionStatus, Findings
+from migrator.core.url import Url
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The open client, and whether its server has transactions."""
+
+    client: AsyncMongoClient[dict[str, Any]]
+    transactions: bool
+
+
+class MongoAdapter:
+    """One database on MongoDB. `name` is the configured name, for messages and `Run.database`."""
+
+    kind = KIND
+    capabilities = CAPABILITIES
+
+    def __init__(self, name: str, url: Url, *, pool: int, connect_timeout: float, release: str) -> None:
+        if not url.database:
+            raise ConfigError(
+                f"{name}: the address names no database",
+                hint="name the database in the address: mongodb://host/NAME",
+            )
+        self._name = name
+        self._url = url if url.scheme.endswith("+srv") else replace(url, hosts=_with_ports(url))
+        self._pool = pool
+        self._connect_timeout = connect_timeout
+        # Unique, so that the commands of this client can be found on the server and ended.
+        self._appname = f"migrator/{release} {uuid4().hex[:12]}"
+        self._shared = Shared(self._url, self._connect, lambda connected: connected.client.close())
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[MongoSession]:
+        """Hold a reference and a server session. Raises ConnectionFailed, AuthenticationFailed and so on."""
+        async with self._shared.hold() as connected, connected.client.start_session() as server_session:
+            work = Work(self._database(connected), server_session, connected.transactions)
+            yield MongoSession(work, self._name, self._appname)
+
+    @asynccontextmanager
+    async def context(self) -> AsyncIterator[Context]:
+        """Hold a reference and a context outside every transaction. Time limits are the caller's."""
+        async with self._shared.hold() as connected:
+            with translated(self._name, secrets=self._url.secrets()):
+                yield Context(None, None, self._database(connected))
+
+    def status(self) -> ConnectionStatus:
+        """Say how the shared client stands."""
+        return self._shared.status()
+
+    async def force_close(self) -> None:
+        """Close the shared client whoever holds it."""
+        await self._shared.force_close()
+
+    async def examine(self) -> Findings:
+        """Look at the server for `doctor`. Changes nothing, raises nothing of the server's."""
+        try:
+            async with self._shared.hold() as connected:
+                with translated(f"{self._name}: look at the server", secrets=self._url.secrets()):
+                    return await examined(self._database(connected))
+        except MigratorError as error:
+            return unreachable(error)
+
+    def _database(self, connected: Connected) -> AsyncDatabase[dict[str, Any]]:
+        return connected.client.get_database(self._url.database)
+
+    async def _connect(self) -> Connected:
+        """Open the client and ask who answers.
+
+        The driver itself tries a refused connection again, every half second, until the time is over; a wrong password
+        it tries once.
+        """
+        with translated(f"{self._name}: connect to {self._url}", opening=True, secrets=self._url.secrets()):
+            client = self._client()
+            try:
+                with pymongo.timeout(self._connect_timeout):
+                    hello = await client.admin.command("hello")
+                    await client.get_database(self._url.database).command("ping")
+            except BaseException:
+                await client.close()
+                raise
+        return Connected(client, "setName" in hello or hello.get("msg") == "isdbgrid")
+
+    def _client(self) -> AsyncMongoClient[dict[str, Any]]:
+        wait = int(self._connect_timeout * 1000)
+        defaults = {
+            "maxPoolSize": max(self._pool, 2) + 1,  # one for the renewals of the lock
+            "serverSelectionTimeoutMS": wait,
+            "connectTimeoutMS": wait,
+            "waitQueueTimeoutMS": wait,
+            "retryWrites": True,
+        }
+        given = {name.lower() for name, _ in self._url.params}
+        options: dict[str, Any] = {name: value for name, value in defaults.items() if name.lower() not in given}
+        if self._url.user:
+            # Never inside the address: the driver quotes addresses in its messages.
+            options |= {"username": self._url.user, "password": self._url.password}
+        try:
+            return AsyncMongoClient(self._url.bare(), appname=self._appname, **options)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{self._name}: an option in the address cannot be used") from error
+
+
+def _with_ports(url: Url) -> tuple[tuple[str, int], ...]:
+    hosts = url.hosts or (("localhost", 0),)
+    return tuple((host, port or DEFAULT_PORT) for host, port in hosts)

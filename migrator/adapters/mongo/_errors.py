@@ -1,0 +1,199 @@
+"""pymongo's errors as ours, most specific first; no value of a document and no secret gets into a message.
+
+The server's own text is kept where it speaks of names, and blotted out where it may quote a document.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from bson.errors import BSONError
+from pymongo import errors as driver
+
+from migrator.core import errors as core
+
+NOT_IN_TRANSACTION = (
+    "Inside a transaction MongoDB allows reading, inserting, updating and deleting documents, creating a collection, "
+    "and an index on a collection that is new in the same transaction and still empty. It does not allow an index on a collection "
+    "that exists, collMod, drop, dropIndexes, renameCollection, listCollections, listIndexes, count, "
+    "time-series or capped collections, $out and $merge"
+)
+
+
+class TransactionAborted(core.StatementFailed):
+    """The server ended the transaction; begun again from the start it may succeed."""
+
+    retryable = True
+
+
+CLASSES: Mapping[type[Exception], type[core.MigratorError]] = {
+    driver.PyMongoError: core.StatementFailed,
+    driver.ProtocolError: core.ConnectionLost,
+    driver.ConnectionFailure: core.ConnectionLost,
+    driver.WaitQueueTimeoutError: core.StatementTimeout,
+    driver.AutoReconnect: core.ConnectionLost,
+    driver.NetworkTimeout: core.ConnectionLost,
+    driver.NotPrimaryError: core.ConnectionLost,
+    driver.ServerSelectionTimeoutError: core.ConnectionLost,
+    driver.ConfigurationError: core.ConfigError,
+    driver.InvalidURI: core.ConfigError,
+    driver.OperationFailure: core.StatementFailed,
+    driver.CursorNotFound: core.StatementFailed,
+    driver.ExecutionTimeout: core.StatementTimeout,
+    driver.WriteConcernError: core.OutcomeUnknown,
+    driver.WriteError: core.StatementFailed,
+    driver.WTimeoutError: core.OutcomeUnknown,
+    driver.DuplicateKeyError: core.StatementFailed,
+    driver.BulkWriteError: core.StatementFailed,
+    driver.ClientBulkWriteException: core.StatementFailed,
+    driver.InvalidOperation: core.StatementFailed,
+    driver.InvalidName: core.StatementFailed,
+    driver.CollectionInvalid: core.StatementFailed,
+    driver.DocumentTooLarge: core.StatementFailed,
+    driver.EncryptionError: core.StatementFailed,
+    driver.EncryptedCollectionError: core.StatementFailed,
+    BSONError: core.StatementFailed,
+}
+"""Every class of the driver, named one by one, so that a new one is noticed by the test and not by a user."""
+
+_AUTHENTICATION, _STEPPED_DOWN, _TIMES = (18, 8000), (91, 189, 10107, 11600, 11602, 13435, 13436), (50, 262)
+_RETRYABLE = (24, 112, 251)
+CODES: Mapping[int, type[core.DatabaseError]] = {
+    **dict.fromkeys(_AUTHENTICATION, core.AuthenticationFailed),
+    **dict.fromkeys(_STEPPED_DOWN, core.ConnectionLost),
+    **dict.fromkeys(_TIMES, core.StatementTimeout),
+    **dict.fromkeys(_RETRYABLE, TransactionAborted),
+    13: core.PermissionDenied,
+    263: core.StatementFailed,
+}
+"""What the server's numbers mean where they say more than the driver's class."""
+
+_HINTS: Mapping[type[core.MigratorError], str] = {
+    core.ConnectionFailed: "Check that the server runs, the host and the port, and the network between.",
+    core.ConnectionLost: "Run the command again; it first reads what the tracker says.",
+    core.AuthenticationFailed: "Check user and password, and authSource where the user lives in another database.",
+    core.PermissionDenied: "Grant the user readWrite and dbAdmin on this database.",
+    core.StatementTimeout: "Raise `timeout` in the revision, or do the work in smaller parts.",
+    core.OutcomeUnknown: "Run the command again; it first reads what the tracker says.",
+    core.ConfigError: "Check the address of the database.",
+    TransactionAborted: "Run the command again; a transaction may last 60 seconds unless the server says otherwise.",
+}
+_NAME_CODES = frozenset({13, 26, 27, 48, 59, 67, 73, 85, 86, 40324})
+"""Server errors whose quoted words are names, not values."""
+
+_SILENT_CODES = frozenset({241, 121})
+"""Server errors that quote values without quotation marks."""
+
+_BRACES = re.compile(r"\{[^{}]*\}")
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_DOUBLE = re.compile(r"\"[^\"]*\"")
+_DUPLICATE = re.compile(r"collection: (?P<collection>\S+) index: (?P<index>\S+)")
+_TYPE = re.compile(r"of type: (<class '[\w.]+'>)")
+
+
+@contextmanager
+def translated(
+    what: str, *, opening: bool = False, writing: bool = False, secrets: Iterable[str] = ()
+) -> Iterator[None]:
+    """Raise a driver's error as ours; `what` is what was being tried, as the beginning of the sentence.
+
+    `opening`: nobody has answered yet. `writing`: a write outside a transaction, so that a lost answer says nothing
+    about it (OutcomeUnknown).
+    """
+    try:
+        yield
+    except (driver.PyMongoError, BSONError) as error:
+        ours = explain(error, what, opening=opening, writing=writing)
+        for secret in secrets:
+            ours.message = ours.message.replace(secret, "***")
+        ours.args = (ours.message,)
+        raise ours from error
+
+
+def explain(error: Exception, what: str, *, opening: bool = False, writing: bool = False) -> core.MigratorError:
+    """Return our error for a driver's."""
+    code, text = _said(error)
+    kind = CODES.get(code) or _by_class(error)
+    if kind is core.ConnectionLost and opening:
+        kind = core.ConnectionFailed
+    if kind in (core.ConnectionLost, core.StatementTimeout) and writing:
+        kind = core.OutcomeUnknown
+    message, hint = f"{what}: {text}", _HINTS.get(kind, "")
+    if code == 263:  # noqa: PLR2004 - OperationNotSupportedInTransaction
+        message = f"{what}: MongoDB does not do this inside a transaction. {NOT_IN_TRANSACTION}."
+        hint = "Write `transaction = False` in the revision, or move that command into a revision of its own."
+    if kind is core.ConnectionLost and (code in _STEPPED_DOWN or isinstance(error, driver.NotPrimaryError)):
+        message = f"{what}: the server stepped down as primary in the middle of it ({text})"
+    if issubclass(kind, core.DatabaseError):
+        return kind(message, code=str(code or ""), hint=hint)
+    state = "It may or may not have taken effect." if kind is core.OutcomeUnknown else ""
+    return kind(message, state=state, hint=hint)
+
+
+def unknown(what: str) -> core.OutcomeUnknown:
+    """Return the error for a commit that was never answered."""
+    return core.OutcomeUnknown(
+        f"{what}: the commit was sent and never answered for certain",
+        state="It may or may not have taken effect.",
+        hint=_HINTS[core.OutcomeUnknown],
+    )
+
+
+def transient(error: Exception) -> bool:
+    """Say whether the server promises that the transaction did not take effect and may be tried again."""
+    return isinstance(error, driver.PyMongoError) and error.has_error_label("TransientTransactionError")
+
+
+def _by_class(error: Exception) -> type[core.MigratorError]:
+    return next(CLASSES[each] for each in type(error).__mro__ if each in CLASSES)
+
+
+def _said(error: Exception) -> tuple[int, str]:
+    """Return the server's number (0 for none) and what may be shown of its text."""
+    if isinstance(error, BSONError):
+        return 0, _unstorable(error)
+    if isinstance(error, driver.EncryptionError):
+        return 0, "client-side encryption failed"
+    if not isinstance(error, driver.OperationFailure):
+        return 0, str(error).partition(", Timeout:")[0].partition(" (configured timeouts:")[0]
+    first = _first(error)
+    code = int(first.get("code") or error.code or 0)
+    return code, _shown(code, first)
+
+
+def _first(error: driver.OperationFailure) -> Mapping[str, Any]:
+    """Return the server's own document about the failure; of a bulk write that about its first failed part."""
+    if isinstance(error, driver.ClientBulkWriteException):
+        found = error.write_errors or error.write_concern_errors or ()
+        return next((each for each in found if isinstance(each, Mapping)), {})
+    details = error.details or {}
+    for name in ("writeErrors", "writeConcernErrors"):
+        if details.get(name):
+            return dict(details[name][0])
+    return details
+
+
+def _shown(code: int, said: Mapping[str, Any]) -> str:
+    text, name = str(said.get("errmsg") or ""), str(said.get("codeName") or f"error {code}")
+    if code == 11000:  # noqa: PLR2004 - DuplicateKey; its text holds the key
+        return _duplicate(text)
+    if code in _SILENT_CODES or not text:
+        return name if code != 121 else "a document does not satisfy the validator"  # noqa: PLR2004
+    before = ""
+    while before != text:
+        before, text = text, _BRACES.sub("(…)", text)
+    return (_DOUBLE if code in _NAME_CODES else _QUOTED).sub("…", text)
+
+
+def _duplicate(text: str) -> str:
+    found = _DUPLICATE.search(text)
+    where = f" {found['index']} of {found['collection']}" if found else ""
+    return f"two documents would have the same key in the unique index{where}"
+
+
+def _unstorable(error: Exception) -> str:
+    if isinstance(error, driver.DocumentTooLarge):
+        return "a document is larger than 16 MB"
+    found = _TYPE.search(str(error))
+    return f"a value cannot be stored as BSON{f' ({found[1]})' if found else ''}"

@@ -1,0 +1,120 @@
+"""What `doctor` says of a MongoDB server. Only reads."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pymongo
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import OperationFailure
+
+from migrator.adapters.mongo._rows import LOCK, TRACKER, VERSION
+from migrator.core.errors import MigratorError
+from migrator.core.protocols import Finding, Findings
+
+LIMIT = 10.0
+SKEW = 2.0
+"""Seconds that the clocks of server and client may differ before it is said."""
+
+OLDEST = (5, 0)
+NEEDED = frozenset({"find", "insert", "update", "createCollection", "createIndex", "collMod"})
+"""What a user must be allowed on the database."""
+
+
+def unreachable(error: MigratorError) -> Findings:
+    """Return the one finding of a server that cannot be looked at."""
+    return [Finding("fail", "connection", error.message, error.hint)]
+
+
+async def examined(db: AsyncDatabase[dict[str, Any]]) -> Findings:
+    """Look at version, topology, privileges, tracker and clock."""
+    with pymongo.timeout(LIMIT):
+        before = datetime.now(UTC)
+        hello = await db.client.admin.command("hello")
+        after = datetime.now(UTC)
+        built = await db.client.admin.command("buildInfo")
+        allowed = await db.command({"connectionStatus": 1, "showPrivileges": True})
+        lock = {row["_id"]: row async for row in db.get_collection(LOCK).find({"_id": {"$in": ["tracker", "fence"]}})}
+        return [
+            _version(built),
+            *_topology(hello, _reachable(db)),
+            _rights(allowed["authInfo"], db.name),
+            await _tracker(db, lock),
+            _clock(hello["localTime"].replace(tzinfo=UTC), before, after),
+        ]
+
+
+def _reachable(db: AsyncDatabase[dict[str, Any]]) -> int:
+    servers = db.client.topology_description.server_descriptions().values()
+    return sum(1 for each in servers if each.server_type_name in {"RSPrimary", "RSSecondary"})
+
+
+def _version(built: Mapping[str, Any]) -> Finding:
+    version, number = str(built["version"]), tuple(built["versionArray"][:2])
+    if number < OLDEST:
+        return Finding("warn", "version", f"MongoDB {version} is older than 5.0", "Upgrade the server.")
+    return Finding("ok", "version", f"MongoDB {version}")
+
+
+def _topology(hello: Mapping[str, Any], reachable: int) -> Findings:
+    if hello.get("msg") == "isdbgrid":
+        return [Finding("ok", "topology", "a sharded cluster, through mongos: transactions are possible")]
+    if "setName" not in hello:
+        text = "a standalone server: no transactions, and the tracker's writes follow one another without one"
+        return [Finding("warn", "topology", text, "Start mongod with --replSet; one member is enough.")]
+    members = len(hello.get("hosts", ())) + len(hello.get("passives", ()))
+    arbiters = len(hello.get("arbiters", ()))
+    text = f"replica set {hello['setName']} of {members + arbiters}, {reachable} with data within reach"
+    return [Finding("ok", "topology", text), _majority(members, arbiters, reachable)]
+
+
+def _majority(members: int, arbiters: int, reachable: int) -> Finding:
+    needed = (members + arbiters) // 2 + 1
+    if reachable >= min(needed, members):
+        return Finding("ok", "majority", "a write can reach a majority")
+    text = f"{reachable} members with data are within reach, a majority write needs {needed}"
+    return Finding("fail", "majority", text, "Bring the missing members back.")
+
+
+def _rights(told: Mapping[str, Any], database: str) -> Finding:
+    if not told["authenticatedUsers"]:
+        return Finding("ok", "privileges", "the server asks for no user")
+    granted: set[str] = set()
+    for each in told.get("authenticatedUserPrivileges", ()):
+        resource = each["resource"]
+        if resource.get("anyResource") or (resource.get("db") in {"", database} and not resource.get("collection")):
+            granted.update(each["actions"])
+    missing = sorted(NEEDED - granted)
+    if missing and "anyAction" not in granted:
+        text = f"the user may not {', '.join(missing)} on {database}"
+        return Finding("fail", "privileges", text, "Grant the user readWrite and dbAdmin on this database.")
+    return Finding("ok", "privileges", "the user may read, write and create")
+
+
+async def _tracker(db: AsyncDatabase[dict[str, Any]], lock: Mapping[str, Any]) -> Finding:
+    if "tracker" not in lock:
+        return Finding("ok", "tracker", "there is none yet; the first upgrade creates it")
+    version = int(lock["tracker"]["version"])
+    if version > VERSION:
+        text = f"its version is {version}, this migrator knows {VERSION}"
+        return Finding("fail", "tracker", text, "Deploy the newer migrator that wrote it.")
+    try:
+        indexes = await db.get_collection(TRACKER).index_information()
+    except OperationFailure:
+        return Finding("warn", "tracker", "its indexes cannot be read", "Grant the user dbAdmin on this database.")
+    missing = [name for name in ("one_pending", "one_success") if name not in indexes]
+    if missing:
+        text = f"its index {' and '.join(missing)} is missing, so the database does not keep the rules"
+        return Finding(
+            "fail", "tracker", text, f"Delete the document 'tracker' in {LOCK}; the next upgrade creates it."
+        )
+    return Finding("ok", "tracker", f"version {version}, with its indexes")
+
+
+def _clock(server: datetime, before: datetime, after: datetime) -> Finding:
+    """Compare with the middle of the question; half its way there and back is the error."""
+    apart = abs((server - (before + (after - before) / 2)).total_seconds())
+    if apart > SKEW + (after - before).total_seconds() / 2:
+        text = f"the clocks of server and client are {apart:.1f} seconds apart"
+        return Finding("warn", "clock", text, "Only the server's is used; logs of the two will not match.")
+    return Finding("ok", "clock", "server and client agree")

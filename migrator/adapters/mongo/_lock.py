@@ -1,0 +1,199 @@
+"""The lock: a lease on the server's clock, and a fence that refuses whoever lost it.
+
+`migrator_lock` holds `lease` (who, until when) and `fence` (the newest number). They are two documents because the
+renewals would conflict with our own transactions. Neither is ever deleted, or the numbers would begin again.
+
+On a sharded cluster the clock is that of the router that took the command, so the fence and not the clock decides.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pymongo
+from pymongo import ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, WriteConcernError
+
+from migrator.adapters.mongo._errors import translated
+from migrator.adapters.mongo._kill import kill_commands, kill_session
+from migrator.adapters.mongo._rows import LOCK, TRACKER, iso
+from migrator.adapters.mongo._tracker import MongoTracker
+from migrator.adapters.mongo._work import SHORT, Work, ours
+from migrator.core.errors import DatabaseError, LockHeld, LockLost, OutcomeUnknown
+from migrator.core.protocols import Holder, Owner
+
+LEASE = 15.0
+INTERVAL = 3.0
+RENEWAL = 5.0
+"""Seconds that one renewal may take; what takes longer has failed."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FREE = {"$expr": {"$lte": ["$expires", "$$NOW"]}}
+TAKEN = {"$expr": {"$gt": ["$expires", "$$NOW"]}}
+EXPIRES = {"$add": ["$$NOW", int(LEASE * 1000)]}
+
+
+class MongoLock:
+    """The sole right to change one database. Its commands have a session of their own, so that they never join a step's
+    transaction, whichever task sends them.
+    """
+
+    lease = LEASE
+    interval = INTERVAL
+
+    def __init__(self, work: Work, tracker: MongoTracker, name: str, appname: str) -> None:
+        self._work = work
+        self._tracker = tracker
+        self._name = name
+        self._appname = appname
+        self._lock = ours(work.db, LOCK)
+        self._token = ""
+
+    async def acquire(self, owner: Owner) -> int:
+        """Take the lock at once or raise LockHeld. Returns the new fence, greater than any before.
+
+        Ends the predecessor's open transaction and commands where this user may. Creates the tracker on first use.
+        """
+        with translated(f"{self._name}: take the lock"), pymongo.timeout(SHORT):
+            async with self._apart() as apart:
+                lease = await self._take(owner, apart)
+                if lease is None:
+                    await self._seed(apart)
+                    lease = await self._take(owner, apart)
+        if lease is None:
+            raise await self._held()
+        self._token = owner.token
+        try:
+            return await self._entered(lease)
+        except BaseException:
+            await self._give_back(owner.token)
+            raise
+
+    async def renew(self) -> None:
+        """Keep the lock for another lease. Raises LockLost, ConnectionLost where the server does not answer."""
+        wanted = {"_id": "lease", "owner": self._token, **TAKEN}
+        with translated(f"{self._name}: renew the lock"), pymongo.timeout(RENEWAL):
+            async with self._apart() as apart:
+                answer = await self._lock.update_one(wanted, [{"$set": {"expires": EXPIRES}}], session=apart)
+        if answer.matched_count != 1:
+            self._token = ""
+            raise self._lost()
+
+    async def holder(self) -> Holder | None:
+        """Return who holds the lock by the server's clock, and the run that is pending."""
+        with translated(f"{self._name}: read the lock"), pymongo.timeout(SHORT):
+            async with self._apart() as apart:
+                lease = await self._lock.find_one({"_id": "lease", **TAKEN}, session=apart)
+                if lease is None:
+                    return None
+                return _holder(lease, await self._doing(apart))
+
+    async def release(self) -> None:
+        """Give the lock back; the lease stays as a document, run out. Does nothing where it is not held."""
+        token, self._token = self._token, ""
+        if not token:
+            return
+        with translated(f"{self._name}: give the lock back"), pymongo.timeout(RENEWAL):
+            async with self._apart() as apart:
+                change = {"$set": {"expires": EPOCH, "lsid": None, "appname": ""}}
+                await self._lock.update_one({"_id": "lease", "owner": token}, change, session=apart)
+
+    def _apart(self) -> AsyncClientSession:
+        return self._work.db.client.start_session()
+
+    async def _take(self, owner: Owner, apart: AsyncClientSession) -> dict[str, Any] | None:
+        """Take the lease where it has run out. The document as it was then is under `before`."""
+        person = {"host": owner.host, "pid": owner.pid, "user": owner.user, "release": owner.release}
+        change = {
+            "owner": {"$literal": owner.token},
+            "holder": {"$literal": person},
+            "lsid": {"$literal": self._work.lsid},
+            "appname": {"$literal": self._appname},
+            "before": {"lsid": "$lsid", "appname": "$appname"},
+            "fence": {"$add": [{"$ifNull": ["$fence", 0]}, 1]},
+            "acquired_at": "$$NOW",
+            "expires": EXPIRES,
+        }
+        try:
+            return await self._lock.find_one_and_update(
+                {"_id": "lease", **FREE}, [{"$set": change}], return_document=ReturnDocument.AFTER, session=apart
+            )
+        except (ConnectionFailure, WriteConcernError):
+            # It may have taken effect though its answer was lost: the token is ours alone, so it can be looked up.
+            with pymongo.timeout(RENEWAL):
+                found = await self._lock.find_one({"_id": "lease", "owner": owner.token, **TAKEN}, session=apart)
+            if found is None:
+                await self._give_back(owner.token)
+                raise
+            return found
+
+    async def _seed(self, apart: AsyncClientSession) -> None:
+        """Create the two documents where they are missing, with numbers not below any that the tracker has seen."""
+        highest = {"_id": None, "fence": {"$max": "$fence"}, "seq": {"$max": "$seq"}}
+        found = [each async for each in await ours(self._work.db, TRACKER).aggregate([{"$group": highest}])]
+        seen = found[0] if found else {"fence": 0, "seq": 0}
+        for key, values in (
+            ("fence", {"token": seen["fence"], "beat": 0, "seq": seen["seq"]}),
+            ("lease", {"owner": "", "fence": seen["fence"], "expires": EPOCH, "lsid": None, "appname": ""}),
+        ):
+            try:
+                await self._lock.update_one({"_id": key}, {"$setOnInsert": values}, upsert=True, session=apart)
+            except DuplicateKeyError:
+                continue  # another was faster
+
+    async def _entered(self, lease: Mapping[str, Any]) -> int:
+        """Shut the predecessor out, and see that there is a tracker."""
+        fence, before = int(lease["fence"]), lease.get("before") or {}
+        with translated(f"{self._name}: take the lock"), pymongo.timeout(SHORT):
+            if before.get("lsid"):
+                await kill_session(self._work.db.client, before["lsid"])
+            if before.get("appname"):
+                await kill_commands(self._work.db, before["appname"])
+            async with self._apart() as apart:
+                raised = {"$set": {"token": fence}}
+                wanted = {"_id": "fence", "token": {"$lt": fence}}
+                answer = await self._lock.update_one(wanted, raised, session=apart)
+        if answer.matched_count != 1:
+            raise self._lost()
+        await self._tracker.ensure()
+        return fence
+
+    async def _give_back(self, token: str) -> None:
+        self._token = token
+        with suppress(DatabaseError, OutcomeUnknown):  # the first error is told; the lease runs out by itself
+            await self.release()
+
+    async def _doing(self, apart: AsyncClientSession) -> str:
+        row = await ours(self._work.db, TRACKER).find_one({"status": "pending"}, session=apart)
+        return f"{row['direction']} {row['revision']}" if row else ""
+
+    async def _held(self) -> LockHeld:
+        holder = await self.holder()
+        return LockHeld(
+            f"{self._name} is locked by {holder or 'somebody who has just gone'}",
+            state="Nothing was changed.",
+            hint=f"Wait for it. A holder that has died keeps the lock for {LEASE:g} seconds.",
+        )
+
+    def _lost(self) -> LockLost:
+        return LockLost(
+            f"{self._name}: the lock is somebody else's by now",
+            state="The tracker refuses every write of this command from here on.",
+            hint="Run the command again; it waits for the new holder and reads the tracker first.",
+        )
+
+
+def _holder(lease: Mapping[str, Any], doing: str) -> Holder:
+    person = lease.get("holder") or {}
+    return Holder(
+        host=person.get("host", ""),
+        pid=person.get("pid", 0),
+        user=person.get("user", ""),
+        since=iso(lease.get("acquired_at")),
+        doing=doing,
+    )
+
+
+__all__ = ["EPOCH", "INTERVAL", "LEASE", "RENEWAL", "MongoLock"]

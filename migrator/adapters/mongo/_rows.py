@@ -1,0 +1,70 @@
+"""A run as a document, and back; the rules of the collection as the server keeps them."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from migrator.core.revision import Direction
+from migrator.core.run import COLUMNS, Effect, Kind, Run, Status
+
+TRACKER = "script_run_tracker"
+LOCK = "migrator_lock"
+VERSION = 1
+"""The version of the tracker's form. A greater one in the database belongs to a newer migrator."""
+
+VALIDATOR: Mapping[str, Any] = {
+    "$jsonSchema": {
+        "bsonType": "object",
+        "required": ["_id", "seq", "revision", "direction", "status", "effect", "fence", "superseded_by"],
+        "properties": {
+            "_id": {"bsonType": "string"},
+            "seq": {"bsonType": ["int", "long"]},
+            "revision": {"bsonType": "string"},
+            "kind": {"enum": [each.value for each in Kind]},
+            "direction": {"enum": [each.value for each in Direction]},
+            "status": {"enum": [each.value for each in Status]},
+            "effect": {"enum": [each.value for each in Effect]},
+            "fence": {"bsonType": ["int", "long"]},
+            "superseded_by": {"bsonType": "string"},
+            "started_at": {"bsonType": "date"},
+            "finished_at": {"bsonType": ["date", "null"]},
+        },
+    }
+}
+
+_TIMES = frozenset({"started_at", "finished_at"})
+_ENUMS: Mapping[str, type[Status | Effect | Kind | Direction]] = {
+    "status": Status,
+    "effect": Effect,
+    "kind": Kind,
+    "direction": Direction,
+}
+
+
+def document(run: Run, seq: int) -> dict[str, Any]:
+    """Return the run as it is inserted; its times are the server's business."""
+    row = {name: _plain(getattr(run, name)) for name in COLUMNS if name not in _TIMES and name != "run_id"}
+    return {"_id": run.run_id, "seq": seq, **row, "finished_at": None}
+
+
+def run_of(row: Mapping[str, Any], database: str) -> Run:
+    """Return a document as a run; what the document does not have keeps its default."""
+    values = {name: _value(name, row[name]) for name in COLUMNS if name in row}
+    return Run(database=database, **{**values, "run_id": row["_id"]})
+
+
+def iso(moment: datetime | None) -> str:
+    """Return a time of the server (aware, UTC) as text with milliseconds, "" for none."""
+    return "" if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return str(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in _TIMES:
+        return iso(value)
+    return _ENUMS[name](value) if name in _ENUMS else value

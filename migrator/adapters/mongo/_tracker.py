@@ -1,0 +1,197 @@
+"""The tracker: one document a run, and the rules that the database itself keeps.
+
+Two unique partial indexes keep one pending run in the database and one live success of a revision; the conditional
+updates keep the transitions; the fence is raised by whoever takes the lock over, and every write first changes a
+counter in it, so that a write with an old fence and a takeover can never both happen.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pymongo
+from pymongo import ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailure, WriteError
+
+from migrator.adapters.mongo._errors import translated
+from migrator.adapters.mongo._rows import LOCK, TRACKER, VALIDATOR, VERSION, document, run_of
+from migrator.adapters.mongo._work import COMMIT, SHORT, Work, ours
+from migrator.core.errors import TrackerNewer, TrackerRefused
+from migrator.core.revision import Direction
+from migrator.core.run import TRANSITIONS, Run, Status
+
+LIVE = {"superseded_by": ""}
+LIMIT = SHORT + COMMIT + 5.0
+"""Seconds that any call here may take, repetitions and all."""
+
+
+class MongoTracker:
+    """The runs of one database, in two collections beside what they describe. `name` is the configured name."""
+
+    def __init__(self, work: Work, name: str) -> None:
+        self._work = work
+        self._name = name
+        self._rows = ours(work.db, TRACKER)
+        self._lock = ours(work.db, LOCK)
+
+    async def ensure(self) -> None:
+        """Create collection, validator and indexes, and last the version that says that all of it is there.
+
+        Idempotent, and harmless beside another who does the same. Raises TrackerNewer, PermissionDenied.
+        """
+        with self._told("create the tracker", writing=True):
+            if await self._version():
+                return
+            await self._create()
+            await self._lock.update_one({"_id": "tracker"}, {"$setOnInsert": {"version": VERSION}}, upsert=True)
+
+    async def runs(self) -> list[Run]:
+        """Return the live runs by their start, without source; [] where there is no tracker. Raises TrackerNewer."""
+        with self._told("read the tracker"):
+            if not await self._version():
+                return []
+            found = self._rows.find(LIVE, {"source": 0}).sort("seq", 1)
+            return [run_of(row, self._name) async for row in found]
+
+    async def sources(self, revisions: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        """Return path and text of these applied revisions as they ran."""
+        wanted = {**LIVE, "status": Status.SUCCESS.value, "revision": {"$in": list(revisions)}, "source": {"$ne": ""}}
+        with self._told("read the tracker"):
+            found = self._rows.find(wanted, {"revision": 1, "path": 1, "source": 1})
+            return {row["revision"]: (row["path"], row["source"]) async for row in found}
+
+    async def start(self, run: Run) -> None:
+        """Insert a pending run and commit at once. Raises TrackerRefused, OutcomeUnknown."""
+
+        async def write(session: AsyncClientSession) -> None:
+            await self._insert(run, session)
+
+        with self._told("start the run", writing=not self._work.transactions):
+            await self._work.together(f"{self._name}: start the run {run.run_id}", write)
+
+    async def finish(self, run: Run, following: Run | None = None) -> None:
+        """Write the end of a run, retire what it replaces, and start the following one, all in one commit.
+
+        Joins the transaction of an open step. The run may be a predecessor's that the holder settles: then `run.fence`
+        is the holder's. Raises TrackerRefused, OutcomeUnknown.
+        """
+        if (Status.PENDING, run.status) not in TRANSITIONS:
+            raise TrackerRefused(f"{self._name}: a run cannot go from pending to {run.status}")
+
+        async def write(session: AsyncClientSession) -> None:
+            await self.check(run, session)
+            await self._retire(run, session)
+            await self._end(run, session)
+            if following is not None:
+                await self._insert(following, session)
+
+        with self._told("finish the run", writing=not self._work.transactions):
+            await self._work.together(f"{self._name}: finish the run {run.run_id}", write)
+
+    async def check(self, run: Run, session: AsyncClientSession) -> int:
+        """Refuse an overtaken holder, and hold the fence until the transaction ends. Returns the next place in order.
+
+        The counters make it a write: reading the fence would not conflict with a takeover.
+        """
+        fence = await self._lock.find_one_and_update(
+            {"_id": "fence", "token": run.fence},
+            {"$inc": {"beat": 1, "seq": 1}},
+            return_document=ReturnDocument.AFTER,
+            session=session,
+        )
+        if fence is None:
+            raise TrackerRefused(
+                f"{self._name}: the lock was taken over by somebody else (fence {run.fence} is not the newest)",
+                state="This write was refused; nothing of it is in the tracker.",
+                hint="Run the command again; it waits for the new holder and reads the tracker first.",
+            )
+        return int(fence["seq"])
+
+    async def _insert(self, run: Run, session: AsyncClientSession) -> None:
+        row = document(run, await self.check(run, session))
+        # An update because only an update can use the server's clock; `seq` in the filter keeps it from changing a row.
+        await self._rows.update_one(
+            {"_id": run.run_id, "seq": row["seq"]},
+            [{"$replaceWith": {"$mergeObjects": [{"$literal": row}, {"started_at": "$$NOW"}]}}],
+            upsert=True,
+            session=session,
+        )
+
+    async def _retire(self, run: Run, session: AsyncClientSession) -> None:
+        others = {"$ne": Status.PENDING.value} if run.status is Status.SUCCESS else Status.FAILED.value
+        change: dict[str, Any] = {"superseded_by": {"$literal": run.run_id}}
+        if run.status is Status.SUCCESS and run.direction is Direction.DOWNGRADE:
+            taken_back = {"$eq": ["$status", Status.SUCCESS.value]}
+            change["status"] = {"$cond": [taken_back, Status.ROLLED_BACK.value, "$status"]}
+            change["effect"] = {"$cond": [taken_back, "none", "$effect"]}
+        wanted = {"revision": run.revision, **LIVE, "status": others, "_id": {"$ne": run.run_id}}
+        await self._rows.update_many(wanted, [{"$set": change}], session=session)
+
+    async def _end(self, run: Run, session: AsyncClientSession) -> None:
+        told = {name: str(getattr(run, name)) for name in ("status", "effect", "reason", "error", "log_file")}
+        said: dict[str, Any] = {name: {"$literal": value} for name, value in told.items()}
+        said["result"] = {"$literal": None if run.result is None else dict(run.result)}
+        spent = {"$toDouble": {"$subtract": ["$$NOW", "$started_at"]}}
+        # A row of a predecessor has a smaller fence; that ours is the newest was checked just now.
+        wanted = {"_id": run.run_id, "status": Status.PENDING.value, "fence": {"$lte": run.fence}}
+        change = [{"$set": {**said, "duration_ms": spent, "finished_at": "$$NOW"}}]
+        answer = await self._rows.update_one(wanted, change, session=session)
+        if answer.matched_count != 1:
+            raise TrackerRefused(
+                f"{self._name}: run {run.run_id} is not pending any more",
+                state="This write was refused; nothing of it is in the tracker.",
+                hint="Somebody else settled the run. Look at `migrator runs`.",
+            )
+
+    async def _version(self) -> int:
+        found = await self._lock.find_one({"_id": "tracker"})
+        version = int(found["version"]) if found else 0
+        if version > VERSION:
+            raise TrackerNewer(
+                f"{self._name}: the tracker has version {version}, this migrator knows {VERSION}",
+                state="Nothing was changed.",
+                hint="Deploy the newer migrator that wrote it.",
+            )
+        return version
+
+    async def _create(self) -> None:
+        try:
+            await self._work.db.create_collection(TRACKER, check_exists=False, validator=VALIDATOR)
+        except (CollectionInvalid, OperationFailure) as error:
+            if getattr(error, "code", 48) not in (48, None):  # NamespaceExists: another was faster, or half done
+                raise
+            await self._work.db.command({"collMod": TRACKER, "validator": VALIDATOR})
+        pending, success = {"status": Status.PENDING.value}, {"status": Status.SUCCESS.value, **LIVE}
+        await self._rows.create_indexes(
+            [
+                pymongo.IndexModel("status", name="one_pending", unique=True, partialFilterExpression=pending),
+                pymongo.IndexModel("revision", name="one_success", unique=True, partialFilterExpression=success),
+                pymongo.IndexModel([("superseded_by", 1), ("seq", 1)], name="live"),
+            ]
+        )
+
+    @contextmanager
+    def _told(self, what: str, *, writing: bool = False) -> Iterator[None]:
+        with translated(f"{self._name}: {what}", writing=writing), pymongo.timeout(LIMIT):
+            try:
+                yield
+            except DuplicateKeyError as error:
+                raise self._refused(error) from error
+            except WriteError as error:
+                if error.code != 121:  # noqa: PLR2004 - DocumentValidationFailure
+                    raise
+                raise self._refused(error) from error
+
+    def _refused(self, error: WriteError) -> TrackerRefused:
+        index = "one_pending" if "one_pending" in str(error) else "one_success" if "one_success" in str(error) else ""
+        reasons = {
+            "one_pending": "another run is pending",
+            "one_success": "the revision has a live success already",
+        }
+        reason = reasons.get(index, "a run of this id exists, or the row is not of the tracker's form")
+        return TrackerRefused(
+            f"{self._name}: the tracker refuses the write: {reason}",
+            code=str(error.code or ""),
+            hint="Look at `migrator runs`.",
+        )

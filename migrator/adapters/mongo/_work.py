@@ -1,0 +1,149 @@
+"""The one server session in which a holder of the lock works, and its transactions.
+
+Every command of ours has a time limit of its own, so that a server that has gone silent holds nobody up. The client as
+a whole has none: it would cut long commands of a script whose revision allows them, and it is not needed to come back
+from a silent server: the driver's heartbeat notices it and cancels the waiting command (measured: after 20 s).
+
+Nothing here runs a script's code twice: `ClientSession.with_transaction` does (measured: 17 times in 122 s), so it is
+not used. Only our own short writes are repeated, and only where the server says that they did not take effect.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from time import monotonic
+from typing import Any, TypeAlias, TypeVar
+
+import pymongo
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+from migrator.adapters.mongo._errors import transient, unknown
+from migrator.adapters.mongo._kill import kill_session
+
+T = TypeVar("T")
+Documents: TypeAlias = AsyncCollection[dict[str, Any]]
+
+SHORT = 10.0
+"""Seconds for a short write of ours, with all its repetitions."""
+COMMIT = 15.0
+"""Seconds for a commit, with all its repetitions; after them the outcome is unknown."""
+ABORT = 5.0
+"""Seconds for giving up a transaction; after them the server's own limit ends it."""
+PAUSE = 0.05
+"""Seconds between two tries."""
+
+DURABLE = WriteConcern(w="majority", j=True, wtimeout=int(SHORT * 1000))
+MAJORITY = ReadConcern("majority")
+LOCAL = ReadConcern("local")
+"""Of a transaction: a collection cannot be created at `snapshot` or `majority` (code 72 on 6.0). On one replica set the
+reads of a transaction come from one snapshot anyway, and its majority commit covers what it read.
+"""
+
+
+def ours(db: AsyncDatabase[dict[str, Any]], name: str) -> Documents:
+    """Return a collection of ours: majority, journal, primary, times with their zone. A script's keep its own."""
+    options = db.codec_options.with_options(tz_aware=True)
+    return db.get_collection(name, options, ReadPreference.PRIMARY, DURABLE, MAJORITY)
+
+
+class Work:
+    """A server session, with or without an open transaction. Belongs to one task at a time."""
+
+    def __init__(self, db: AsyncDatabase[dict[str, Any]], session: AsyncClientSession, transactions: bool) -> None:
+        self.db = db
+        self.session = session
+        self.transactions = transactions
+
+    @property
+    def lsid(self) -> dict[str, Any]:
+        """Return the server's name of the session, for whoever takes over."""
+        return dict(self.session.session_id)
+
+    async def begin(self) -> None:
+        """Begin a transaction; sends nothing."""
+        await self.session.start_transaction(
+            read_concern=LOCAL, write_concern=DURABLE, read_preference=ReadPreference.PRIMARY
+        )
+
+    async def commit(self, what: str) -> None:
+        """Commit, to the end though the caller is cancelled. OutcomeUnknown where no answer is certain."""
+        await finished(self._commit(what))
+
+    async def abort(self, *, kill: bool = False) -> None:
+        """Give the transaction up; never raises for a server that does not answer.
+
+        `kill` also ends a command that may still run on the server, because cancelling a task does not.
+        """
+        await finished(self._abort(kill))
+
+    async def together(self, what: str, body: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
+        """Run our own writes in the open transaction, or in a short one that is committed at once.
+
+        The short one is repeated where the server says that nothing of it took effect. On a standalone server, which
+        has no transactions, the writes follow one another: a crash between them leaves the first without the second.
+        """
+        with pymongo.timeout(SHORT):
+            if self.session.in_transaction or not self.transactions:
+                return await body(self.session)
+        deadline = monotonic() + SHORT
+        while True:
+            try:
+                return await self._once(what, body)
+            except PyMongoError as error:
+                if not transient(error) or monotonic() > deadline:
+                    raise
+            await asyncio.sleep(PAUSE)
+
+    async def _once(self, what: str, body: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
+        await self.begin()
+        try:
+            with pymongo.timeout(SHORT):
+                result = await body(self.session)
+        except BaseException as error:
+            await self.abort(kill=isinstance(error, asyncio.CancelledError))
+            raise
+        await self.commit(what)
+        return result
+
+    async def _commit(self, what: str) -> None:
+        deadline = monotonic() + COMMIT
+        with pymongo.timeout(COMMIT):
+            while True:
+                try:
+                    return await self.session.commit_transaction()
+                except PyMongoError as error:
+                    if not error.has_error_label("UnknownTransactionCommitResult"):
+                        raise
+                    if monotonic() + PAUSE > deadline:
+                        raise unknown(what) from error
+                await asyncio.sleep(PAUSE)
+
+    async def _abort(self, kill: bool) -> None:
+        with pymongo.timeout(ABORT):
+            if kill:
+                await kill_session(self.db.client, self.lsid)
+            if self.session.in_transaction:
+                await self.session.abort_transaction()
+
+
+async def finished(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end whatever happens to the caller; a cancellation that came meanwhile is raised afterwards.
+
+    `work` must end by itself within a bounded time.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    result = task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+    return result

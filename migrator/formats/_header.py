@@ -1,0 +1,124 @@
+"""From the values that a file gives to a Header: one set of rules for every format and for both ways to read Python."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from migrator.core.duration import seconds
+from migrator.core.revision import ID, Header
+from migrator.formats._text import title_of
+
+CONSTANTS = (
+    "revision",
+    "down_revision",
+    "depends_on",
+    "branch_labels",
+    "tags",
+    "transaction",
+    "timeout",
+    "rerunnable",
+    "on_failed_verify",
+)
+FUNCTIONS = ("upgrade", "downgrade", "verify")
+
+_SYNONYMS = {"revises": "down_revision", "repeatable": "rerunnable"}
+_CLOSE = 0.75
+_LONGEST = 1e9  # seconds: what a server can be told as milliseconds in 64 bits, with room to spare
+_LINK = re.compile(rf"(?:[^\s:,]+:)?{ID.pattern}")
+_TAG = re.compile(r"[^\s,]{1,64}")
+_ID_HINT = "Use 1 to 64 letters, digits and underscores."
+_LINK_HINT = 'Name a revision of this database by its id, one of another as "database:id".'
+
+
+class HeaderError(ValueError):
+    """A value that a header cannot have; `key` is the constant to blame."""
+
+    def __init__(self, key: str, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.key = key
+        self.message = message
+        self.hint = hint
+
+
+def header_of(values: Mapping[str, Any], functions: Iterable[str], description: str, path: str) -> Header:
+    """Return the Header that these constants describe; raise HeaderError for the first that cannot be used."""
+    if "revision" not in values:
+        raise HeaderError("revision", "there is no revision id", 'Add the id, for example `revision = "3f2a91c7d0e1"`.')
+    fields = {key: _READERS[key](key, value) for key, value in values.items()}
+    title = title_of(description, path, fields["revision"])
+    return Header(**fields, title=title, functions=frozenset(functions))
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that was probably meant, None where none is near."""
+    from difflib import get_close_matches
+
+    names = tuple(known)
+    synonym = _SYNONYMS.get(word)
+    if synonym in names:
+        return synonym
+    return next(iter(get_close_matches(word, names, n=1, cutoff=_CLOSE)), None)
+
+
+def _id(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise HeaderError(key, f"{key} is {value!r}, which is no text", "Write the id in quotes.")
+    if not ID.fullmatch(value):
+        raise HeaderError(key, f'{key} is "{value}", which is no id', _ID_HINT)
+    return value
+
+
+def _names(pattern: re.Pattern[str], noun: str, hint: str) -> Callable[[str, Any], tuple[str, ...]]:
+    def read(key: str, value: Any) -> tuple[str, ...]:
+        names = () if value is None else (value,) if isinstance(value, str) else value
+        if not isinstance(names, tuple | list):
+            raise HeaderError(key, f"{key} is {value!r}", f"{key} takes None, one text, or a tuple of texts.")
+        for index, name in enumerate(names):
+            if not isinstance(name, str) or not pattern.fullmatch(name):
+                raise HeaderError(key, f"{key} names {_shown(name)}, which is no {noun}", hint)
+            if name in names[:index]:
+                raise HeaderError(key, f'{key} names "{name}" twice', "Remove one of them.")
+        return tuple(names)
+
+    return read
+
+
+def _shown(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise HeaderError(key, f"{key} is {_shown(value)}", f"{key} takes True or False.")
+    return value
+
+
+def _timeout(key: str, value: Any) -> float:
+    hint = 'Write a text such as "90s", "10m" or "1h30m", or a number of seconds; 0 means no limit.'
+    if isinstance(value, str):
+        try:
+            return seconds(value)
+        except ValueError as error:
+            raise HeaderError(key, f"{key}: {error}", hint) from error
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST:
+        raise HeaderError(key, f"{key} is {value!r}, which is no length of time", hint)
+    return float(value)
+
+
+def _on_failed_verify(key: str, value: Any) -> str | None:
+    if value not in (None, "downgrade"):
+        raise HeaderError(key, f"{key} is {_shown(value)}", f'{key} takes "downgrade" only; leave it out otherwise.')
+    return "downgrade" if value else None
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "revision": _id,
+    "down_revision": _names(ID, "id", _ID_HINT),
+    "depends_on": _names(_LINK, "revision", _LINK_HINT),
+    "branch_labels": _names(ID, "label", _ID_HINT),
+    "tags": _names(_TAG, "tag", "A tag has no spaces and no commas."),
+    "transaction": _flag,
+    "timeout": _timeout,
+    "rerunnable": _flag,
+    "on_failed_verify": _on_failed_verify,
+}

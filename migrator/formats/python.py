@@ -1,0 +1,151 @@
+"""Revisions in Python: constants at the top, three `async` functions or a Script class."""
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from migrator.core.errors import DependencyMissing, RevisionFileError
+from migrator.core.revision import Header, Script
+from migrator.formats._scan import scan
+from migrator.formats._text import one_line, refuse_empty, unix_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SUFFIXES: tuple[str, ...] = (".py",)
+
+_LONG_LINE = 88
+
+
+def read(text: str, path: str) -> Header:
+    """Return what the constants of a file say, without running it.
+
+    Raises RevisionFileError, with the line where there is one. An ordinary file is not parsed as a whole: a syntax
+    error inside one of its functions is reported by `load`.
+    """
+    plain = unix_lines(text)
+    header = scan(plain, path)
+    if header is not None:
+        return header
+    from migrator.formats._tree import parse
+
+    refuse_empty(plain, path)
+    return parse(plain, path)
+
+
+def load(text: str, path: str) -> Script:
+    """Run the text as a module of its own and return its functions; `path` is for messages and need not exist.
+
+    Raises RevisionFileError where the text is no revision or where running it fails, with the line of the text; what
+    the module raised is the cause. DependencyMissing passes through.
+    """
+    plain = unix_lines(text)
+    header = read(plain, path)
+    module = _run(plain, path, header.revision)
+    source: Any = module
+    if not _defined(module, "upgrade"):
+        source = _instance(module, plain, path)
+    functions: dict[str, Callable[[Any], Any]] = {name: getattr(source, name) for name in header.functions}
+    return Script(**functions)
+
+
+def template(
+    *, revision: str, title: str, down_revision: tuple[str, ...], kind: str, labels: tuple[str, ...] = ()
+) -> str:
+    """Return the text of a new revision for one kind of database; its functions fail until they are written."""
+    docstring = one_line(title, revision).replace("\\", "\\\\").replace('"""', r"\"\"\"")
+    if docstring.endswith('"'):
+        docstring += "."
+    constants = [f'revision = "{revision}"', f"down_revision = {_names(down_revision)}"]
+    if labels:
+        constants.append(f"branch_labels = {_names(labels)}")
+    if kind == "mongo":
+        constants.append("transaction = False  # each statement commits alone: make it safe to repeat")
+    head = f'"""{docstring}"""\n\nfrom migrator.adapters.{kind} import Context\n\n' + "\n".join(constants) + "\n"
+    return head + "".join(
+        f"\n\nasync def {name}(ctx: Context) -> {returned}:\n"
+        f'    raise NotImplementedError("write the {name} of {revision}")\n'
+        for name, returned in (("upgrade", "None"), ("downgrade", "None"), ("verify", "bool"))
+    )
+
+
+def _names(names: tuple[str, ...]) -> str:
+    """Return the literal for some ids, as a formatter would leave it."""
+    quoted = [f'"{name}"' for name in names]
+    if len(quoted) < 2:  # noqa: PLR2004 - one name stands alone, as in Alembic
+        return quoted[0] if quoted else "None"
+    line = f"({', '.join(quoted)})"
+    return line if len(line) < _LONG_LINE - len("down_revision = ") else "(\n    " + ",\n    ".join(quoted) + ",\n)"
+
+
+def _defined(module: ModuleType, name: str) -> bool:
+    return name in vars(module)
+
+
+def _run(text: str, path: str, revision: str) -> ModuleType:
+    """Run a text as a module that dataclasses and pickle can find by its name."""
+    import sys
+    from pathlib import Path
+    from zlib import crc32
+
+    module = ModuleType(f"migrator_revision_{revision}_{crc32(f'{path}:{text}'.encode()):08x}")
+    if Path(path).exists():
+        module.__file__ = str(Path(path).absolute())
+    else:
+        _remember_lines(text, path)
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - this is what a script is
+    except BaseException as error:
+        del sys.modules[module.__name__]
+        refused = _refused(error, path)
+        if refused is None:
+            raise
+        raise refused from error
+    return module
+
+
+def _remember_lines(text: str, path: str) -> None:
+    """Let tracebacks show the lines of a file that is only in the tracker."""
+    import linecache
+
+    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+
+
+def _refused(error: BaseException, path: str) -> RevisionFileError | None:
+    """Return our error for what a module raised, None for what has to pass through."""
+    if isinstance(error, DependencyMissing) or not isinstance(error, Exception | SystemExit):
+        return None
+    if isinstance(error, SyntaxError) and error.filename == path:
+        from migrator.formats._tree import syntax_error
+
+        return syntax_error(error, path)
+    hint = "Constants and imports run when the file is loaded; what touches a database belongs in a function."
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        hint = f"Install {error.name.partition('.')[0]}, or correct the import."
+    what = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return RevisionFileError(f"the file cannot be loaded: {what}", path=path, line=_line(error, path), hint=hint)
+
+
+def _line(error: BaseException, path: str) -> int | None:
+    """Return the last line of the file that was running when it failed."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno for frame in reversed(frames) if frame.filename == path), None)
+
+
+def _instance(module: ModuleType, text: str, path: str) -> Any:
+    """Return an object of the Script class in a module."""
+    from migrator.formats._tree import script_class
+
+    cls = getattr(module, script_class(text) or "", None)
+    if not isinstance(cls, type):
+        hint = "Do not delete or replace it in the file."
+        raise RevisionFileError("upgrade is gone after the file was run", path=path, hint=hint)
+    if cls.__init__ is Script.__init__:  # type: ignore[misc]
+        return object.__new__(cls)  # its methods are the functions, so there is nothing to pass
+    try:
+        return cls()
+    except Exception as error:
+        message = f"{cls.__name__}() cannot be made: {type(error).__name__}: {error}"
+        raise RevisionFileError(message, path=path, line=_line(error, path), hint="It takes no arguments.") from error
