@@ -1,11 +1,11 @@
 """A revision: what its file says, without the code in it; and a script: the code, once it is loaded."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 ID = re.compile(r"[A-Za-z0-9_]{1,64}")
 """What an id or a label may look like. `+`, `-`, `@` and `:` belong to targets."""
@@ -108,16 +108,28 @@ class Revision:
         return replace(self, database=name)
 
 
-@dataclass(frozen=True)
+Function: TypeAlias = Callable[[Any], Awaitable[Any]]
+
+
 class Script:
-    """The functions of a revision file, loaded. Each takes the context; `verify` returns a bool, an Effect or None."""
+    """The functions of a revision, loaded; each takes the context.
 
-    upgrade: Callable[[Any], Awaitable[Any]]
-    downgrade: Callable[[Any], Awaitable[Any]] | None = None
-    verify: Callable[[Any], Awaitable[Any]] | None = None
+    A file may hold one subclass of it in place of the three functions. `verify` returns a bool, an Effect or None.
+    """
 
-    def function(self, direction: Direction) -> Callable[[Any], Awaitable[Any]] | None:
-        """Return the function for one direction, None where the file has none."""
+    upgrade: Function
+    downgrade: Function | None = None
+    verify: Function | None = None
+
+    @classmethod
+    def of(cls, functions: Mapping[str, Function]) -> "Script":
+        """Return a script of plain functions by name."""
+        script = cls()
+        vars(script).update(functions)
+        return script
+
+    def function(self, direction: Direction) -> Function | None:
+        """Return the function for one direction, None where there is none."""
         return self.upgrade if direction is Direction.UPGRADE else self.downgrade
 
 

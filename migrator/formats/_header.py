@@ -20,8 +20,10 @@ CONSTANTS = (
     "on_failed_verify",
 )
 FUNCTIONS = ("upgrade", "downgrade", "verify")
+LATER = ("environments", "repeatable", "requires")
+"""Constants that a later version will know; until then a file that relies on one is refused."""
 
-_SYNONYMS = {"revises": "down_revision", "repeatable": "rerunnable"}
+_SYNONYMS = {"revises": "down_revision"}
 _CLOSE = 0.75
 _LONGEST = 1e9  # seconds: what a server can be told as milliseconds in 64 bits, with room to spare
 _LINK = re.compile(rf"(?:[^\s:,]+:)?{ID.pattern}")
@@ -58,6 +60,16 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     if synonym in names:
         return synonym
     return next(iter(get_close_matches(word, names, n=1, cutoff=_CLOSE)), None)
+
+
+def misspelt(name: str, others: Iterable[str]) -> str | None:
+    """Return the function that was probably meant to be `name`: as long but for one letter, and nearly the same."""
+    near = [other for other in others if other not in FUNCTIONS and abs(len(other) - len(name)) <= 1]
+    if not near:
+        return None
+    from difflib import SequenceMatcher
+
+    return next((other for other in near if SequenceMatcher(None, name, other).ratio() >= _CLOSE), None)
 
 
 def _id(key: str, value: Any) -> str:

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from migrator.core.revision import Header
-from migrator.formats._header import CONSTANTS, FUNCTIONS, HeaderError, header_of
+from migrator.formats._header import CONSTANTS, FUNCTIONS, HeaderError, header_of, misspelt
 
 _STRING = r"""(?:"[^"\\\n]*"|'[^'\\\n]*')"""
 _END = r"[ \t]*(?:\#[^\n]*)?(?:\n|\Z)"
@@ -57,6 +57,7 @@ _BODY = re.compile(
 
 # One of our names as a target beside one of the user's own, as in `X = revision = ...` or `X = [a, tags] = ...`.
 _TARGET = re.compile(rf"\b(?:{_CONSTANT}|{'|'.join(FUNCTIONS)})\b(?=\s*[=,)\]#])")
+_DEFINED = re.compile(rf"^async def ({_NAME})", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 _TEXTS = re.compile(_STRING)
 _WORDS: dict[str, Any] = {"None": None, "True": True, "False": False}
@@ -100,4 +101,7 @@ def _functions(text: str, position: int) -> list[str]:
     if body is None or (body["user"] and _TARGET.search(text, position)):
         return []
     found = [name for name in FUNCTIONS if body[name]]
+    missing = [name for name in FUNCTIONS if not body[name]]
+    if missing and any(misspelt(name, _DEFINED.findall(text, position)) for name in missing):
+        return []
     return found if all(text.count(f"\nasync def {name}", position - 1) == 1 for name in found) else []

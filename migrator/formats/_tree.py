@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from migrator.core.errors import RevisionFileError
 from migrator.core.revision import Header
-from migrator.formats._header import CONSTANTS, FUNCTIONS, HeaderError, closest, header_of
+from migrator.formats._header import CONSTANTS, FUNCTIONS, LATER, HeaderError, closest, header_of, misspelt
 
 _TOP_LEVEL_HINT = "Write it as a plain statement that starts in the first column, with a literal value."
 _NEW_HINT = 'Let `migrator new "what it does"` write one.'
@@ -106,7 +106,9 @@ class _Reader:
             self.near_miss(name, line)
 
     def near_miss(self, name: str, line: int) -> None:
-        """Refuse a constant whose name was probably meant to be another."""
+        """Refuse a constant whose name was probably meant to be another, or that has no effect yet."""
+        if name in LATER:
+            self.refuse(f"{name} is not supported by this version", line, "Remove it.")
         if meant := closest(name, CONSTANTS):
             hint = f"Did you mean {meant}? A constant of your own is written in capitals: {name.upper()}."
             self.refuse(f"{name} is not a constant of a revision", line, hint)
@@ -138,6 +140,9 @@ class _Reader:
             meant = closest("upgrade", self.others)
             hint = f"Is {meant} meant to be upgrade?" if meant else "Write `async def upgrade(ctx)`."
             self.refuse("there is no upgrade function", None, hint)
+        for name in FUNCTIONS:
+            if name not in self.defined and (meant := misspelt(name, self.others)):
+                self.refuse(f"there is a function {meant} and no {name}", None, f"Is {meant} meant to be {name}?")
         return list(self.defined)
 
     def methods(self) -> None:

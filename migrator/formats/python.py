@@ -1,15 +1,11 @@
 """Revisions in Python: constants at the top, three `async` functions or a Script class."""
 
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 from migrator.core.errors import DependencyMissing, RevisionFileError
 from migrator.core.revision import Header, Script
 from migrator.formats._scan import scan
 from migrator.formats._text import one_line, refuse_empty, unix_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SUFFIXES: tuple[str, ...] = (".py",)
 
@@ -41,11 +37,9 @@ def load(text: str, path: str) -> Script:
     plain = unix_lines(text)
     header = read(plain, path)
     module = _run(plain, path, header.revision)
-    source: Any = module
     if not _defined(module, "upgrade"):
-        source = _instance(module, plain, path)
-    functions: dict[str, Callable[[Any], Any]] = {name: getattr(source, name) for name in header.functions}
-    return Script(**functions)
+        return _instance(module, plain, path)
+    return Script.of({name: getattr(module, name) for name in header.functions})
 
 
 def template(
@@ -134,16 +128,14 @@ def _line(error: BaseException, path: str) -> int | None:
     return next((frame.lineno for frame in reversed(frames) if frame.filename == path), None)
 
 
-def _instance(module: ModuleType, text: str, path: str) -> Any:
+def _instance(module: ModuleType, text: str, path: str) -> Script:
     """Return an object of the Script class in a module."""
     from migrator.formats._tree import script_class
 
     cls = getattr(module, script_class(text) or "", None)
-    if not isinstance(cls, type):
-        hint = "Do not delete or replace it in the file."
-        raise RevisionFileError("upgrade is gone after the file was run", path=path, hint=hint)
-    if cls.__init__ is Script.__init__:  # type: ignore[misc]
-        return object.__new__(cls)  # its methods are the functions, so there is nothing to pass
+    if not (isinstance(cls, type) and issubclass(cls, Script)):
+        hint = "Write `from migrator import Script`, and do not delete or replace the class in the file."
+        raise RevisionFileError("its class is no migrator.Script after the file was run", path=path, hint=hint)
     try:
         return cls()
     except Exception as error:

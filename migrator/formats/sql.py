@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from migrator.core.errors import RevisionFileError, UsageError
 from migrator.core.revision import Header, Script
-from migrator.formats._header import CONSTANTS, FUNCTIONS, HeaderError, closest, header_of
+from migrator.formats._header import CONSTANTS, FUNCTIONS, LATER, HeaderError, closest, header_of
 from migrator.formats._text import one_line, refuse_empty, unix_lines
 
 SUFFIXES: tuple[str, ...] = (".sql",)
@@ -41,7 +41,7 @@ def load(text: str, path: str) -> Script:
     """
     read(text, path)
     sections = _Parsed(unix_lines(text), path).sections
-    return Script(**{name: (_check if name == "verify" else _script)(sql) for name, sql in sections.items()})
+    return Script.of({name: (_check if name == "verify" else _script)(sql) for name, sql in sections.items()})
 
 
 def template(
@@ -127,6 +127,8 @@ class _Parsed:
             self.lines[key] = line
             self.values[key] = self.value(key, value, line)
             return
+        if key in LATER:
+            self.refuse(f"{key} is not supported by this version", line, "Remove the line.")
         if key and (meant := closest(key.lower().replace(" ", "_").replace("-", "_"), _KEYS)):
             self.refuse(f"{key} is not a key of a header", line, f"Did you mean `-- {meant}: {value}`?")
         words = f"{key}: {value}" if key else value

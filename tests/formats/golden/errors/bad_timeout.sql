@@ -1,0 +1,6 @@
+-- A title.
+-- revision: aa01
+-- timeout: 10
+
+-- migrator: upgrade
+SELECT 1;

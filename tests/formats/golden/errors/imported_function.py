@@ -1,0 +1,8 @@
+"""A title."""
+
+from other import downgrade
+
+revision = "aa01"
+
+
+async def upgrade(ctx): ...

@@ -1,0 +1,6 @@
+-- A title.
+-- revision: aa01
+
+-- migrator: upgrade
+SELECT 1;
+-- transaction: off

@@ -1,0 +1,6 @@
+-- A title.
+-- revision: aa01
+-- revision: aa02
+
+-- migrator: upgrade
+SELECT 1;

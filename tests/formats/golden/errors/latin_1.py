@@ -1,0 +1,4 @@
+"""A título."""
+
+revision = "aa01"
+down_revision = None

@@ -1,0 +1,6 @@
+import no_such_module_anywhere.sub
+
+revision = "aa01"
+
+
+async def upgrade(ctx): ...

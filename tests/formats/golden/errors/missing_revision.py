@@ -1,0 +1,6 @@
+"""A title."""
+
+down_revision = None
+
+
+async def upgrade(ctx): ...

@@ -1,0 +1,4 @@
+-- A title.
+
+-- migrator: upgrade
+SELECT 1;

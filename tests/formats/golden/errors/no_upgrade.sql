@@ -1,0 +1,5 @@
+-- A title.
+-- revision: aa01
+
+-- migrator: verify
+SELECT true;

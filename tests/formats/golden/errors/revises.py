@@ -1,0 +1,7 @@
+"""A title."""
+
+revision = "aa01"
+revises = None
+
+
+async def upgrade(ctx): ...

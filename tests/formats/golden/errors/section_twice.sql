@@ -1,0 +1,8 @@
+-- A title.
+-- revision: aa01
+
+-- migrator: upgrade
+SELECT 1;
+
+-- migrator: upgrade
+SELECT 1;

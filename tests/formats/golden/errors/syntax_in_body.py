@@ -1,0 +1,8 @@
+"""A title."""
+
+revision = "aa01"
+down_revision = None
+
+
+async def upgrade(ctx):
+    return (

@@ -1,0 +1,5 @@
+-- A title.
+-- revision: aa01
+
+-- migrator: upgrade downgrade
+SELECT 1;

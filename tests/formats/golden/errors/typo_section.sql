@@ -1,0 +1,7 @@
+-- A title.
+-- revision: aa01
+
+-- migrator: upgrade
+SELECT 1;
+-- migrator: dowgrade
+SELECT 1;

@@ -1,0 +1,8 @@
+"""A title."""
+
+revision = "aa01"
+down_revision = None
+transction = False
+
+
+async def upgrade(ctx): ...

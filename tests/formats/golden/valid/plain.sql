@@ -1,0 +1,4 @@
+-- revision: aa06
+-- down_revision: none
+--migrator:upgrade
+SELECT 1

@@ -1,0 +1,62 @@
+"""SQL revisions: sections keep their line numbers, and only PostgreSQL has them."""
+
+from typing import Any
+
+import pytest
+
+from migrator.core.errors import UsageError
+from migrator.formats import sql
+
+TEXT = "-- T.\n-- revision: aa01\n\n-- migrator: verify\nSELECT true\n\n\n"
+TEXT += "  -- migrator: upgrade\r\nSELECT 1;\r\nSELECT 2;  \n\n"
+
+
+class Recorder:
+    """A context that remembers what it was sent."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.answer = answer
+
+    async def script(self, text: str) -> None:
+        self.sent.append(("script", text))
+
+    async def value(self, text: str) -> Any:
+        self.sent.append(("value", text))
+        return self.answer
+
+
+async def test_sections_keep_their_lines() -> None:
+    """A section has as many lines above it as in the file, and nothing after its last statement."""
+    ctx = Recorder()
+    script = sql.load(TEXT, "x.sql")
+    await script.upgrade(ctx)
+    assert ctx.sent == [("script", "\n" * 8 + "SELECT 1;\nSELECT 2;")]
+    assert script.downgrade is None
+
+
+@pytest.mark.parametrize(("answer", "passes"), [(True, True), (1, True), (False, False), (None, False)])
+async def test_verify_is_the_first_column(answer: Any, passes: bool) -> None:
+    """A verify passes when the value of its statement is true."""
+    ctx = Recorder(answer)
+    verify = sql.load(TEXT, "x.sql").verify
+    assert verify is not None
+    assert await verify(ctx) is passes
+    assert ctx.sent == [("value", "\n" * 4 + "SELECT true")]
+
+
+@pytest.mark.parametrize("down", [(), ("aa",), ("aa", "bb")])
+def test_template_reads_back(down: tuple[str, ...]) -> None:
+    """A new file says what it was asked to say, and has three sections that fail."""
+    text = sql.template(revision="aa01", title="add  orders", down_revision=down, kind="postgres", labels=("x", "y"))
+    header = sql.read(text, "x.sql")
+    assert (header.title, header.down_revision, header.branch_labels) == ("add orders", down, ("x", "y"))
+    assert header.functions == {"upgrade", "downgrade", "verify"}
+    assert text.count("of aa01'") == 3
+
+
+def test_template_for_mongo() -> None:
+    """MongoDB has no SQL revisions, and the error says what to do."""
+    with pytest.raises(UsageError, match="a mongo database has no SQL revisions") as caught:
+        sql.template(revision="aa01", title="t", down_revision=(), kind="mongo")
+    assert "Python" in caught.value.hint
