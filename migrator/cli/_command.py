@@ -73,10 +73,10 @@ class Console:
         if not (self.quiet or self.as_json):
             click.echo(self.mask(text))
 
-    def print_json(self, document: Any) -> None:
+    def print_json(self, document: Callable[[], Any]) -> None:
         """Print one JSON document where one is wanted."""
         if self.as_json:
-            click.echo(self.mask(json.dumps(document, default=str)))
+            click.echo(self.mask(json.dumps(document(), default=str)))
 
 
 def declare(*, example: str, **settings: Any) -> Callable[[Callable[..., Awaitable[int | None]]], click.Command]:
@@ -99,8 +99,8 @@ def declare(*, example: str, **settings: Any) -> Callable[[Callable[..., Awaitab
         callback: Callable[..., Any] = run
         for option in reversed(_COMMON):
             callback = option(callback)
-        made: click.Command = click.command(epilog=f"Example: {example}", **settings)(callback)
-        return made
+        make: Callable[[Callable[..., Any]], click.Command] = click.command(epilog=f"Example: {example}", **settings)
+        return make(callback)
 
     return decorate
 

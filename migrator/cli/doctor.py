@@ -21,5 +21,7 @@ async def command(console: Console) -> int:
         for each in all_of:
             if each.hint:
                 console.print(f"{name} {each.subject}: {each.hint}")
-    console.print_json({"databases": {name: [asdict(each) for each in all_of] for name, all_of in found.items()}})
+    console.print_json(
+        lambda: {"databases": {name: [asdict(each) for each in all_of] for name, all_of in found.items()}}
+    )
     return int(any(each.level == "fail" for all_of in found.values() for each in all_of))

@@ -26,5 +26,5 @@ async def command(console: Console, *, targets: tuple[str, ...], dry_run: bool, 
     async with console.open(lock_timeout) as migrator:
         outcome = await migrator.downgrade(*targets, databases=console.databases, dry_run=dry_run)
     console.print(summary(outcome, "Nothing to do: nothing is applied above the target."))
-    console.print_json(outcome.as_dict())
+    console.print_json(outcome.as_dict)
     return DRY_RUN_EXIT if outcome.dry_run else 0

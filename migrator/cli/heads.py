@@ -15,5 +15,5 @@ async def command(console: Console) -> None:
     rows = [(head.database, head.id, head.title, ", ".join(sorted(history.labels(head.key)))) for head in heads]
     console.print(table(("database", "revision", "title", "labels"), rows))
     console.print_json(
-        {"heads": [{"database": head.database, "revision": head.id, "title": head.title} for head in heads]}
+        lambda: {"heads": [{"database": head.database, "revision": head.id, "title": head.title} for head in heads]}
     )

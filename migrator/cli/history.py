@@ -24,7 +24,7 @@ async def command(console: Console) -> None:
         )
     console.print(table(("database", "revision", "after", "title", ""), rows))
     console.print_json(
-        {
+        lambda: {
             "revisions": [
                 {
                     "database": revision.database,

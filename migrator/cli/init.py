@@ -30,4 +30,4 @@ async def command(console: Console, *, kinds: tuple[str, ...]) -> None:
     file.write_text("\n".join(tables), "utf-8")
     console.print(f"Wrote {file} and {', '.join(folders)}.")
     console.print(f'Next: migrator new -d {next(iter(chosen))} "create users", edit the file, migrator upgrade head')
-    console.print_json({"config": str(file), "folders": folders, "databases": list(chosen)})
+    console.print_json(lambda: {"config": str(file), "folders": folders, "databases": list(chosen)})

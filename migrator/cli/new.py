@@ -19,4 +19,4 @@ async def command(console: Console, *, title: str, sql: bool, heads: tuple[str, 
     config = console.config()
     path = create(config, title, databases=console.databases, sql=sql, heads=heads, label=label or "")
     console.print(f"Wrote {path}. Edit it, then: migrator upgrade head")
-    console.print_json({"path": path})
+    console.print_json(lambda: {"path": path})

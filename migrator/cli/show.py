@@ -28,4 +28,4 @@ async def command(console: Console, *, revision: str, stored: bool) -> None:
         console.print(f"{line.database}:{line.revision}  {line.title}\nstate:   {line.state}{when}")
         console.print(f"after:   {', '.join(line.parents) or 'nothing'}\nfile:    {line.path}")
         console.print(f"has:     {', '.join(sorted(header.functions))}\n\n{shown.source or shown.stored}")
-    console.print_json({**asdict(line), "source": shown.source, "stored": shown.stored, "tags": header.tags})
+    console.print_json(lambda: {**asdict(line), "source": shown.source, "stored": shown.stored, "tags": header.tags})

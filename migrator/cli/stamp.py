@@ -23,5 +23,5 @@ async def command(console: Console, *, targets: tuple[str, ...], dry_run: bool) 
     async with console.open() as migrator:
         outcome = await migrator.stamp(*targets, databases=console.databases, dry_run=dry_run)
     console.print(summary(outcome, "Nothing to do: the tracker says so already."))
-    console.print_json(outcome.as_dict())
+    console.print_json(outcome.as_dict)
     return DRY_RUN_EXIT if outcome.dry_run else 0

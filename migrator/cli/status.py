@@ -23,7 +23,7 @@ async def command(console: Console, *, exit_code: bool) -> int:
         reports = await migrator.status(console.databases)
     for report in reports:
         console.print(_text(report))
-    console.print_json({"databases": [report.as_dict() for report in reports]})
+    console.print_json(lambda: {"databases": [report.as_dict() for report in reports]})
     clean = all(report.clean for report in reports)
     return PENDING_EXIT if exit_code and not clean else 0
 

@@ -23,5 +23,5 @@ async def command(
     async with console.open(lock_timeout) as migrator:
         outcome = await migrator.upgrade(*targets, databases=console.databases, force=force, dry_run=dry_run)
     console.print(summary(outcome, "Nothing to do: everything is applied."))
-    console.print_json(outcome.as_dict())
+    console.print_json(outcome.as_dict)
     return DRY_RUN_EXIT if outcome.dry_run else 0

@@ -25,5 +25,5 @@ async def command(console: Console, *, targets: tuple[str, ...]) -> int:
         for each in answers
     ]
     console.print(table(("verify", "revision", "title", "time", ""), rows) if rows else "Nothing is applied.")
-    console.print_json({"verify": [asdict(each) for each in answers]})
+    console.print_json(lambda: {"verify": [asdict(each) for each in answers]})
     return VERIFY_EXIT if any(each.ok is False for each in answers) else 0

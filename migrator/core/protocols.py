@@ -99,12 +99,16 @@ class Tracker(Protocol):
         """Insert a pending run and commit at once."""
 
     async def finish(self, run: Run, following: Run | None = None) -> None:
-        """Write the end of a run; a success supersedes the live runs of its revision, and turns a success that it
-        takes back into rolled_back.
+        """Write the end of a run. A success supersedes the other live runs of its revision, and turns a success that
+        it takes back into rolled_back. A failure supersedes earlier failures; one without an effect only those
+        without an effect, because what an earlier one left is still there (a person's word in `resolve` ends that).
 
         Inside an open transactional step it joins the step's transaction and takes effect with its commit; otherwise
         it commits at once. `following` is the next pending run: it starts in the same commit.
         """
+
+    async def record(self, run: Run) -> None:
+        """Insert a run that has ended already, with all that `finish` does, in one commit: for stamp and resolve."""
 
 
 class Lock(Protocol):

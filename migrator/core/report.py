@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from migrator.core.history import History
@@ -98,6 +99,28 @@ class Shown:
     source: str
     stored: str
     header: Header
+
+
+class Decision(StrEnum):
+    """What a person may decide about a run that left something behind."""
+
+    RETRY = "retry"
+    MARK_SUCCESS = "mark-success"
+    MARK_ROLLED_BACK = "mark-rolled-back"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A run that a person has to judge, what verify says of the database now, and what was recorded (None: nothing)."""
+
+    run: Run
+    verify: str
+    recorded: Run | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the resolution for `--json`."""
+        recorded = self.recorded.as_dict() if self.recorded else None
+        return {"run": self.run.as_dict(), "verify": self.verify, "recorded": recorded}
 
 
 def lines_of(history: History, state: State, database: str, holder: Holder | None) -> tuple[Line, ...]:

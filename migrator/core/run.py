@@ -1,7 +1,7 @@
 """A run: one execution of one step; its states as data; and what the runs say about a database."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -31,6 +31,7 @@ class Kind(StrEnum):
 
     REVISION = "revision"
     STAMP = "stamp"
+    RESOLVE = "resolve"
 
 
 TRANSITIONS: Mapping[tuple[Status | None, Status], str] = {
@@ -102,7 +103,7 @@ class Run:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the run for `--json`: every column but the source."""
-        return {name: value for name, value in asdict(self).items() if name != "source"}
+        return {name: value for name, value in vars(self).items() if name != "source"}
 
 
 COLUMNS = tuple(each.name for each in fields(Run) if each.name != "database")
@@ -136,7 +137,7 @@ def state_of(runs: Iterable[Run]) -> State:
         elif run.status is Status.SUCCESS and run.direction is Direction.UPGRADE:
             applied.pop(run.key, None)
             applied[run.key] = run
-        elif run.status is Status.FAILED and run.effect in (Effect.PARTIAL, Effect.UNKNOWN, Effect.FULL):
+        elif run.status is Status.FAILED and run.effect is not Effect.NONE and run.kind is not Kind.RESOLVE:
             blocked[run.key] = run
     return State(applied, blocked, tuple(running), attempts)
 

@@ -39,7 +39,6 @@ def load(text: str, path: str) -> Script:
 
     Each section keeps the line numbers of the file. Raises RevisionFileError.
     """
-    read(text, path)
     sections = _Parsed(unix_lines(text), path).sections
     return Script.of({name: (_check if name == "verify" else _script)(sql) for name, sql in sections.items()})
 

@@ -14,7 +14,7 @@ from migrator.core.history import History
 from migrator.core.plan import Plan
 from migrator.core.protocols import Findings, Holder, Notifier, Owner, Tracker
 from migrator.core.refusals import unknown_keys
-from migrator.core.report import DatabaseReport, Outcome, Shown, Verification, lines_of
+from migrator.core.report import DatabaseReport, Decision, Outcome, Resolution, Shown, Verification, lines_of
 from migrator.core.revision import Key, Revision
 from migrator.core.run import State, merged, state_of
 from migrator.core.target import Target
@@ -127,6 +127,19 @@ class Migrator:
             keys = [planning.one(history, Target.parse(text), scope) for text in targets]
             chosen = [history[key] for key in keys or state.applied if key in history]
         return await verify(chosen, self._connections)
+
+    async def resolve(self, run_id: str, decision: Decision | None = None, reason: str = "") -> Resolution:
+        """Record what a person decided about a run that left something behind; return the run, and what verify says.
+
+        Without a decision it only looks. The reason is kept in the tracker. Raises TargetNotFound, UsageError.
+        """
+        from migrator.runtime.resolving import resolve
+
+        history = History(self._read())
+        async with self._hold(tuple(self.config.databases)) as held:
+            publish = self._notifiers.publish
+            states = {name: await settle(one, history, self._connections, publish) for name, one in held.items()}
+            return await resolve(run_id, decision, reason, states, held, history, self._connections)
 
     async def doctor(self, databases: Sequence[str] = ()) -> dict[str, Findings]:
         """Look at every database and its files; the findings by database name. Changes nothing."""

@@ -85,9 +85,8 @@ class Runner:
         """Record every step as done without running anything, and return the runs."""
         for number, step in enumerate(plan.steps, 1):
             held = self._held[step.revision.database]
-            run = new_run(step, held, state, Kind.STAMP)
-            await held.session.tracker.start(run)
-            await held.session.tracker.finish(done := run.moved(Status.SUCCESS, Effect.FULL, reason="stamped"))
+            done = new_run(step, held, state, Kind.STAMP).moved(Status.SUCCESS, Effect.FULL, reason="stamped")
+            await held.session.tracker.record(done)
             self._done.append(done)
             self._publish(RunFinished(done, number, len(plan)))
         return tuple(self._done)

@@ -49,6 +49,7 @@ class PostgresLock:
             )
         self._held = True
         await self._tracker.ensure()
+        await self._tracker.prepare()
         rows = await self._link.fetch(
             self._queries.text("take", vars(owner) | {"owner": owner.token}), (), "take the lock"
         )

@@ -31,6 +31,7 @@ class Queries:
         quoted = identifier(schema)
         self._tables = {"{tracker}": f"{quoted}.script_run_tracker", "{lock}": f"{quoted}.migrator_lock"}
         self._ready: dict[str, list[str]] = {}
+        self._arguments: dict[str, tuple[str, ...]] = {}
 
     def text(self, name: str, values: Mapping[str, Any] | None = None) -> str:
         """Return one statement with its values in place. KeyError where a value is missing."""
@@ -39,6 +40,23 @@ class Queries:
             return parts[0]
         known = values or {}
         return "".join(part if index % 2 == 0 else literal(known[part]) for index, part in enumerate(parts))
+
+    def prepare(self, name: str) -> str:
+        """Return the text that lets the server plan a statement once for this connection."""
+        names = self._names(name)
+        parts = self._ready[name]
+        numbered = (part if index % 2 == 0 else f"${names.index(part) + 1}" for index, part in enumerate(parts))
+        return f"PREPARE migrator_{name} AS {''.join(numbered)}"
+
+    def execute(self, name: str, values: Mapping[str, Any]) -> str:
+        """Return the text that runs a prepared statement."""
+        return f"EXECUTE migrator_{name}({', '.join([literal(values[each]) for each in self._names(name)])})"
+
+    def _names(self, name: str) -> tuple[str, ...]:
+        if name not in self._arguments:
+            self._prepare(name)
+            self._arguments[name] = tuple(dict.fromkeys(self._ready[name][1::2]))
+        return self._arguments[name]
 
     def _prepare(self, name: str) -> list[str]:
         text = _texts()[name]
@@ -50,6 +68,9 @@ class Queries:
 
 def literal(value: Any) -> str:
     """Return a value as an SQL literal. Text loses its NULs, which PostgreSQL cannot store."""
+    if isinstance(value, str):
+        text = value.replace("\0", "").replace("'", "''")
+        return "E'" + text.replace("\\", "\\\\") + "'" if "\\" in text else f"'{text}'"
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -58,10 +79,9 @@ def literal(value: Any) -> str:
         return str(value)
     if isinstance(value, Mapping):
         return literal(json.dumps(value, default=str))
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return "ARRAY[" + ", ".join(literal(each) for each in value) + "]::text[]"
-    text = str(value).replace("\0", "").replace("'", "''")
-    return "E'" + text.replace("\\", "\\\\") + "'" if "\\" in text else f"'{text}'"
+    raise TypeError(f"a {type(value).__name__} has no place in the tracker")
 
 
 def identifier(name: str) -> str:

@@ -26,6 +26,7 @@ class PostgresTracker:
         self._link = link
         self._queries = queries
         self._exists = exists
+        self._prepared = False
         self.open_run = ""
 
     async def ensure(self) -> None:
@@ -36,6 +37,12 @@ class PostgresTracker:
             )
             self._exists = True
         await self._check_version()
+
+    async def prepare(self) -> None:
+        """Let the server plan the two statements of every run once; the lock must be held on this connection."""
+        texts = [self._queries.prepare(name) for name in ("start", "finish")]
+        await self._link.execute(";".join(["DEALLOCATE ALL", *texts]), "prepare the tracker")
+        self._prepared = True
 
     async def runs(self) -> list[Run]:
         """Return the live runs, oldest first."""
@@ -67,6 +74,11 @@ class PostgresTracker:
                 self._link.later(text)
         else:
             await self._send(f"BEGIN;\n{';'.join(texts)};\nCOMMIT", run, "record the end of the run")
+
+    async def record(self, run: Run) -> None:
+        """Insert a run that has ended already, and commit."""
+        text = f"BEGIN;\n{self._start_text(run)};\n{self._finish_text(run)};\nCOMMIT"
+        await self._send(text, run, "record the run")
 
     async def explain(self, error: DatabaseError, run: Run) -> DatabaseError:
         """Return what a refused write means; the error itself where it was refused for another reason."""
@@ -112,11 +124,14 @@ class PostgresTracker:
             )
 
     def _start_text(self, run: Run) -> str:
-        return self._queries.text("start", vars(run))
+        return self._write("start", vars(run))
+
+    def _write(self, name: str, values: Mapping[str, Any]) -> str:
+        return self._queries.execute(name, values) if self._prepared else self._queries.text(name, values)
 
     def _finish_text(self, run: Run) -> str:
         values = {**vars(run), "transaction": self.open_run}
-        text = self._queries.text("finish", values)
+        text = self._write("finish", values)
         if run.attempt == 1 and run.direction is Direction.UPGRADE:
             return text  # the first run of a revision has nothing to retire
         retire = "retire_all" if run.status is Status.SUCCESS else "retire_failed"

@@ -22,8 +22,8 @@ CREATE TABLE IF NOT EXISTS {lock} (
     acquired_at timestamptz
 );
 CREATE TABLE IF NOT EXISTS {tracker} (
-    seq           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    run_id        text NOT NULL UNIQUE,
+    seq           bigint GENERATED ALWAYS AS IDENTITY,
+    run_id        text PRIMARY KEY,
     revision      text NOT NULL,
     title         text NOT NULL DEFAULT '',
     kind          text NOT NULL,
@@ -127,9 +127,10 @@ UPDATE {tracker}
  WHERE revision = :revision AND superseded_by = '' AND status <> 'pending'
 
 -- name: retire_failed
--- Before a failure: earlier failures of this revision are not live any more.
+-- Before a failure: earlier failures of this revision are not live any more, but for those that left something.
 UPDATE {tracker} SET superseded_by = :run_id
  WHERE revision = :revision AND superseded_by = '' AND status = 'failed'
+   AND (effect = 'none' OR :effect <> 'none' OR :kind = 'resolve')
 
 -- name: finish
 -- The end of a pending run, if the fence is still ours and the step's transaction still the same.

@@ -1,0 +1,93 @@
+"""`migrator resolve`: a person's judgement of a run that left something behind."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from migrator.core.errors import MigratorError, TargetNotFound, UsageError
+from migrator.core.history import History
+from migrator.core.protocols import Databases
+from migrator.core.report import Decision, Resolution
+from migrator.core.run import Effect, Kind, Run, State, Status
+from migrator.runtime import directory
+from migrator.runtime.runner import Held, Verdict, check, new_id
+
+_ENDS = {
+    Decision.RETRY: (Status.FAILED, Effect.UNKNOWN),
+    Decision.MARK_SUCCESS: (Status.SUCCESS, Effect.FULL),
+    Decision.MARK_ROLLED_BACK: (Status.FAILED, Effect.NONE),
+}
+"""What each decision records: a retry leaves open what is there, and only lets the next command run over it."""
+
+
+async def resolve(
+    run_id: str,
+    decision: Decision | None,
+    reason: str,
+    states: Mapping[str, State],
+    held: Mapping[str, Held],
+    history: History,
+    databases: Databases,
+) -> Resolution:
+    """Find the run, ask its verify, and record the decision, if there is one, in one commit."""
+    run = _find(run_id, states)
+    mine = held[run.database]
+    said = await _verify(run, mine, history, databases)
+    if decision is None:
+        return Resolution(run, said)
+    if not reason.strip():
+        raise UsageError(
+            "a decision needs a reason, which the tracker keeps",
+            state="Nothing was changed.",
+            hint=f'For example: `migrator resolve {run.run_id} --{decision} --reason "looked at it, the index is there"`',
+        )
+    status, effect = _ENDS[decision]
+    pending = replace(
+        run,
+        run_id=new_id(),
+        kind=Kind.RESOLVE,
+        status=Status.PENDING,
+        effect=Effect.UNKNOWN,
+        attempt=run.attempt + 1,
+        error="",
+        checksum=history[run.key].checksum if run.key in history else run.checksum,
+        source=history[run.key].source if run.key in history else "",
+        owner=mine.owner.token,
+        host=mine.owner.host,
+        pid=mine.owner.pid,
+        user=mine.owner.user,
+        release=mine.owner.release,
+        deploy_id=mine.deploy_id,
+        fence=mine.fence,
+    )
+    recorded = pending.moved(status, effect, reason=f"{decision}: {reason.strip()}")
+    await mine.session.tracker.record(recorded)
+    return Resolution(run, said, recorded)
+
+
+def _find(run_id: str, states: Mapping[str, State]) -> Run:
+    blocked = [run for state in states.values() for run in state.blocked.values()]
+    found = [run for run in blocked if run.run_id.startswith(run_id)]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{run.run_id} ({run.key} {run.title})" for run in found or blocked)
+    raise TargetNotFound(
+        f"{run_id!r} may mean {listed}" if found else f"no run {run_id!r} waits for a decision",
+        state="Nothing was changed.",
+        hint="" if found else (f"Waiting: {listed}" if listed else "None waits for one: run your command again."),
+    )
+
+
+async def _verify(run: Run, held: Held, history: History, databases: Databases) -> str:
+    """Return what the revision's verify says now, in words."""
+    if run.key not in history:
+        return "its file is not here, so nothing can be asked"
+    revision = history[run.key]
+    if not revision.verifiable:
+        return "it has no verify"
+    script = directory.load(revision, held.adapter.capabilities)
+    try:
+        async with held.adapter.context(revision.source, databases) as context:
+            await check(script, context)
+    except (Verdict, MigratorError) as error:
+        return f"no: {error}"
+    return "yes: all of it is in the database"
