@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -225,6 +224,8 @@ def _expanded(value: Any, path: str, file: Path, env: Mapping[str, str]) -> Any:
 
 
 def _nearest(word: str, known: Mapping[str, object]) -> str:
+    from difflib import get_close_matches
+
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"Did you mean {near[0]}?" if near else ""
 

@@ -41,30 +41,38 @@ class Console:
     debug: bool = False
 
     def config(self) -> "Config":
-        """Load the configuration and set up the log. Raises ConfigError."""
+        """Load the configuration. Raises ConfigError."""
         from migrator.config import load
-        from migrator.notifiers import log
 
         config = load(self.config_path)
         self.mask, self.debug = config.mask(), config.debug
-        level = {0: config.log_level, 1: "INFO"}.get(self.verbose, "DEBUG")
-        log.configure(level, config.log_format, self.mask)
         return config
 
     @asynccontextmanager
-    async def open(self, lock_timeout: float | None = None) -> AsyncIterator["Migrator"]:
-        """Open the Migrator with this console among those who hear its events."""
+    async def open(self) -> AsyncIterator["Migrator"]:
+        """Open the Migrator for a command that only reads."""
+        from migrator.runtime.migrator import Migrator
+
+        async with Migrator.open(self.config()) as migrator:
+            yield migrator
+
+    @asynccontextmanager
+    async def watch(self, lock_timeout: float | None = None) -> AsyncIterator["Migrator"]:
+        """Open the Migrator for a command that runs scripts: with the log, and this console to hear of its events."""
         import msgspec
 
-        from migrator.cli._progress import Progress
-        from migrator.notifiers.log import Log
+        from migrator.notifiers.log import Log, configure
         from migrator.runtime.migrator import Migrator
 
         config = self.config()
+        configure({0: config.log_level, 1: "INFO"}.get(self.verbose, "DEBUG"), config.log_format, self.mask)
         if lock_timeout is not None:
             config = msgspec.structs.replace(config, lock_timeout=lock_timeout)
-        silent = self.as_json or self.quiet
-        notifiers: list[Notifier] = [Log()] if silent else [Log(), Progress(self.mask)]
+        notifiers: list[Notifier] = [Log()]
+        if not (self.as_json or self.quiet):
+            from migrator.cli._progress import Progress
+
+            notifiers.append(Progress(self.mask))
         async with Migrator.open(config, notifiers) as migrator:
             yield migrator
 

@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from migrator.core.plan import Plan
-from migrator.core.report import Outcome
 from migrator.core.run import Status
+
+if TYPE_CHECKING:
+    from migrator.core.outcome import Outcome
+    from migrator.core.plan import Plan
 
 _COLOURS = {
     "applied": "green",
@@ -60,7 +63,7 @@ def duration(milliseconds: float | None) -> str:
     return f"{int(whole // 60)} min {int(whole % 60)} s"
 
 
-def plan(plan: Plan) -> str:
+def plan(plan: "Plan") -> str:
     """Return a plan as a table."""
     rows = [
         (str(number), step.revision.database, step.revision.id, step.direction, step.revision.title)
@@ -69,7 +72,7 @@ def plan(plan: Plan) -> str:
     return table(("#", "database", "revision", "direction", "title"), rows)
 
 
-def summary(outcome: Outcome, nothing: str) -> str:
+def summary(outcome: "Outcome", nothing: str) -> str:
     """Return the last lines of a command that changes something."""
     notes = [f"note: {note}" for note in outcome.notes]
     if outcome.dry_run:

@@ -1,7 +1,5 @@
 """Look for what would stand in the way."""
 
-from dataclasses import asdict
-
 from migrator.cli._command import Console, declare
 
 
@@ -22,6 +20,6 @@ async def command(console: Console) -> int:
             if each.hint:
                 console.print(f"{name} {each.subject}: {each.hint}")
     console.print_json(
-        lambda: {"databases": {name: [asdict(each) for each in all_of] for name, all_of in found.items()}}
+        lambda: {"databases": {name: [each._asdict() for each in all_of] for name, all_of in found.items()}}
     )
     return int(any(each.level == "fail" for all_of in found.values() for each in all_of))

@@ -23,7 +23,7 @@ async def command(console: Console, *, targets: tuple[str, ...], dry_run: bool, 
             state="Nothing was changed.",
             hint="`migrator downgrade -1` takes the last revision down, `migrator downgrade base` all of them.",
         )
-    async with console.open(lock_timeout) as migrator:
+    async with console.watch(lock_timeout) as migrator:
         outcome = await migrator.downgrade(*targets, databases=console.databases, dry_run=dry_run)
     console.print(summary(outcome, "Nothing to do: nothing is applied above the target."))
     console.print_json(outcome.as_dict)

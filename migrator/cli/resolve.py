@@ -7,7 +7,7 @@ import click
 from migrator.cli._command import Console, declare
 
 if TYPE_CHECKING:
-    from migrator.core.report import Resolution
+    from migrator.core.outcome import Resolution
 
 UNDECIDED_EXIT = 14
 
@@ -20,9 +20,9 @@ UNDECIDED_EXIT = 14
 @click.option("--reason", default="", help="Why; the tracker keeps it.")
 async def command(console: Console, *, run: str, decision: str | None, reason: str) -> int:
     """Decide about RUN, which failed or was interrupted outside a transaction. Without a decision it only shows it."""
-    from migrator.core.report import Decision
+    from migrator.core.outcome import Decision
 
-    async with console.open() as migrator:
+    async with console.watch() as migrator:
         resolution = await migrator.resolve(run, Decision(decision) if decision else None, reason)
     console.print(_text(resolution))
     console.print_json(resolution.as_dict)

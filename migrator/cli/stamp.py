@@ -20,7 +20,7 @@ async def command(console: Console, *, targets: tuple[str, ...], dry_run: bool) 
         raise UsageError(
             "stamp needs a target", state="Nothing was changed.", hint="For example `migrator stamp head` or `3f2a`."
         )
-    async with console.open() as migrator:
+    async with console.watch() as migrator:
         outcome = await migrator.stamp(*targets, databases=console.databases, dry_run=dry_run)
     console.print(summary(outcome, "Nothing to do: the tracker says so already."))
     console.print_json(outcome.as_dict)

@@ -20,7 +20,7 @@ async def command(
     """
     from migrator.cli._render import summary
 
-    async with console.open(lock_timeout) as migrator:
+    async with console.watch(lock_timeout) as migrator:
         outcome = await migrator.upgrade(*targets, databases=console.databases, force=force, dry_run=dry_run)
     console.print(summary(outcome, "Nothing to do: everything is applied."))
     console.print_json(outcome.as_dict)

@@ -17,7 +17,7 @@ async def command(console: Console, *, targets: tuple[str, ...]) -> int:
     """
     from migrator.cli._render import duration, table
 
-    async with console.open() as migrator:
+    async with console.watch() as migrator:
         answers = await migrator.verify(*targets, databases=console.databases)
     words = {True: "ok", False: "failed", None: "-"}
     rows = [

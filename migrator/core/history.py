@@ -1,7 +1,6 @@
 """The checked graph of all revisions: one history for each database, tied together by cross links."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 
@@ -78,6 +77,7 @@ class History:
             known = sorted({each for key in self.of(database) for each in self._labels[key]})
             raise TargetNotFound(
                 f"no revision of {database} has the label {label!r}",
+                state="Nothing was changed.",
                 hint=_did_you_mean(label, known) or "Labels are the branch_labels in a revision file.",
             )
         return members
@@ -105,11 +105,13 @@ class History:
             listed = ", ".join(str(key) for key in found)
             raise AmbiguousTarget(
                 f"{prefix!r} may mean {listed}",
+                state="Nothing was changed.",
                 hint="Write more of the id, or name the database: " + " or ".join(str(key) for key in found[:2]),
             )
         known = [key.id for key in self.order if key.database in scope]
         raise TargetNotFound(
             f"no revision of {' or '.join(sorted(scope))} has an id that begins with {prefix!r}",
+            state="Nothing was changed.",
             hint=_did_you_mean(prefix, known) or "`migrator history` lists the ids.",
         )
 
@@ -241,5 +243,7 @@ def _paths(revisions: Iterable[Revision]) -> str:
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
     near = get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"Did you mean {near[0]}?" if near else ""

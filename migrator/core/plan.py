@@ -12,11 +12,14 @@ from migrator.core.refusals import (
     refuse_blocked,
     refuse_drift,
     refuse_irreversible,
+    refuse_lost,
     refuse_needed,
 )
 from migrator.core.revision import Direction, Key, Revision
 from migrator.core.run import State
 from migrator.core.target import Target
+
+_LISTED = "`migrator history` lists the ids."
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def upgrade(history: History, state: State, targets: Sequence[Target], databases
     refuse_drift(history, state, {*databases, *(key.database for key in wanted)})
     todo = wanted - state.applied.keys()
     refuse_ahead(history, state, todo)
-    refuse_blocked(history, state, todo)
+    refuse_blocked(history, state, todo, under=history.ancestors(todo) - todo)
     return Plan(tuple(Step(history[key], Direction.UPGRADE) for key in history.sort(todo)))
 
 
@@ -67,7 +70,7 @@ def downgrade(history: History, state: State, targets: Sequence[Target], databas
     """Return the steps that take the databases down to the targets, in reverse order of application.
 
     `history` must hold every applied revision (from the tracker where the file is gone). Raises TargetError, Drifted,
-    StillNeeded, Irreversible or ResolveNeeded.
+    DatabaseAhead, StillNeeded, Irreversible or ResolveNeeded.
     """
     doomed: set[Key] = set()
     for target in targets:
@@ -97,20 +100,15 @@ def again(history: History, state: State, targets: Sequence[Target], databases: 
 def stamp(history: History, state: State, targets: Sequence[Target], databases: Sequence[str]) -> Plan:
     """Return what to write so that the tracker says: the databases are at the targets.
 
-    What is applied beyond a target goes down; what is missing or drifted below it goes up. Nothing is to be run.
+    What is applied beyond a target goes down; what is missing or drifted below it goes up; branches and databases
+    beside it stay as they are. Nothing is to be run.
     """
-    wanted: set[Key] = set()
-    touched: set[str] = set()
-    for target in targets:
-        scope = _scope(target, databases)
-        found = set() if target.anchor == "base" else _upgrade_set(history, state, target, scope)
-        named = {one(history, target, scope).database} if target.anchor not in ("head", "heads", "base") else set(scope)
-        wanted |= {key for key in found if key.database in named}
-        touched |= named
+    sets = [_stamp_sets(history, state, target, _scope(target, databases)) for target in targets]
+    wanted = set[Key]().union(*(below for below, _ in sets))
+    beyond = set[Key]().union(*(above for _, above in sets)) & state.applied.keys()
     drifted = set(drifted_keys(history, state))
     up = [key for key in history.sort(wanted) if key not in state.applied or key in drifted]
-    beyond = {key for key in state.applied if key.database in touched and key not in wanted and key in history}
-    down = reversed(history.sort(beyond))
+    down = reversed(history.sort(beyond - wanted))
     return Plan(
         (
             *(Step(history[key], Direction.DOWNGRADE) for key in down),
@@ -143,6 +141,18 @@ def _upgrade_set(history: History, state: State, target: Target, scope: tuple[st
     if target.anchor in ("head", "heads"):
         return history.ancestors(_heads(history, target, scope))
     return history.ancestors([one(history, target, scope)])
+
+
+def _stamp_sets(history: History, state: State, target: Target, scope: tuple[str, ...]) -> tuple[set[Key], set[Key]]:
+    """Return what stands at or below a target in its own database, and what stands beyond it."""
+    if target.relative:
+        raise UsageError(f"stamp cannot count to {target.text!r}", state=UNCHANGED, hint=_LISTED)
+    if target.anchor == "base":
+        return set(), _downgrade_set(history, state, target, scope)
+    whole = target.anchor in ("head", "heads")
+    goals = _heads(history, target, scope) if whole else [one(history, target, scope)]
+    named = {goal.database for goal in goals}
+    return {key for key in history.ancestors(goals) if key.database in named}, history.descendants(goals) - {*goals}
 
 
 def _heads(history: History, target: Target, scope: tuple[str, ...]) -> list[Key]:
@@ -184,18 +194,17 @@ def _next(history: History, state: State, target: Target, scope: tuple[str, ...]
             state=UNCHANGED,
             hint=f"`migrator upgrade {database}:head` applies all of them.",
         )
-    chosen: set[Key] = set(state.applied)
+    left = set(keys)
     for _ in range(target.offset):
-        able = [key for key in keys if key not in chosen and all(parent in chosen for parent in history[key].down)]
+        able = [key for key in keys if key in left and left.isdisjoint(history[key].down)]
         if len(able) != 1:
-            listed = ", ".join(f"`migrator upgrade {key}`" for key in able)
             raise AmbiguousTarget(
                 f"{database} branches here, so {target.text} is not unique",
                 state=UNCHANGED,
-                hint=f"Say which: {listed}",
+                hint="Say which: " + ", ".join(f"`migrator upgrade {key}`" for key in able),
             )
-        chosen.add(able[0])
-    return history.ancestors(chosen - state.applied.keys())
+        left.remove(able[0])
+    return history.ancestors(set(keys) - left)
 
 
 def one(history: History, target: Target, scope: tuple[str, ...]) -> Key:
@@ -203,9 +212,7 @@ def one(history: History, target: Target, scope: tuple[str, ...]) -> Key:
     if target.label:
         scope = tuple(name for name in scope if any(target.label in history.labels(key) for key in history.of(name)))
     if not target.anchor or target.anchor in ("head", "heads", "base") or not scope:
-        raise TargetNotFound(
-            f"{target.text!r} names no revision", state=UNCHANGED, hint="`migrator history` lists the ids."
-        )
+        raise TargetNotFound(f"{target.text!r} names no revision", state=UNCHANGED, hint=_LISTED)
     key = history.find(target.anchor, scope)
     for _ in range(abs(target.offset)):
         key = _neighbour(history, key, target)
@@ -222,10 +229,11 @@ def _neighbour(history: History, key: Key, target: Target) -> Key:
         raise AmbiguousTarget(
             f"{target.text}: {side} {key.id} the history branches: {listed}", state=UNCHANGED, hint="Name one of them."
         )
-    raise TargetNotFound(f"{target.text}: there is nothing {side} {key.id}", state=UNCHANGED)
+    raise TargetNotFound(f"{target.text}: there is nothing {side} {key.id}", state=UNCHANGED, hint=_LISTED)
 
 
 def _downgrade_set(history: History, state: State, target: Target, scope: tuple[str, ...]) -> set[Key]:
+    refuse_lost(history, state, scope)
     applied = [key for key in state.applied if key.database in scope]
     if target.label:
         applied = [key for key in applied if target.label in history.labels(key)]

@@ -5,16 +5,16 @@ A driver's errors never cross a seam: they leave an adapter as `migrator.core.er
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from migrator.core.events import Event
-from migrator.core.revision import Header, Revision, Script
+from migrator.core.revision import Header, Script
 from migrator.core.run import Run
 
+if TYPE_CHECKING:
+    from migrator.core.events import Event
 
-@dataclass(frozen=True)
-class Capabilities:
+
+class Capabilities(NamedTuple):
     """What a kind of database can do, asked for and never guessed.
 
     `transactions`: a step may run in one transaction with its tracker row. `transaction_default`: it does so unless
@@ -26,8 +26,7 @@ class Capabilities:
     sql: bool
 
 
-@dataclass(frozen=True)
-class ConnectionStatus:
+class ConnectionStatus(NamedTuple):
     """The shared connection of an adapter: open or not, how many hold it, and where it goes. Never a password."""
 
     connected: bool
@@ -37,8 +36,7 @@ class ConnectionStatus:
     database: str
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(NamedTuple):
     """Who wants the lock: `token` is fresh for every attempt, the rest is for people."""
 
     token: str
@@ -48,8 +46,7 @@ class Owner:
     release: str
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(NamedTuple):
     """Who holds a lock. `since` is ISO 8601 in UTC from the server's clock, "" where unknown."""
 
     host: str
@@ -199,8 +196,7 @@ class Adapter(Protocol):
         """Look at the server for `doctor`: one sentence a finding. Changes nothing."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One answer of `doctor`. `level` is "ok", "warn" or "fail"; `hint` says what to do about the latter two."""
 
     level: str
@@ -231,28 +227,8 @@ class Format(Protocol):
         """Return the text of a new file. Raises UsageError where the kind of database has no such files."""
 
 
-@runtime_checkable
 class Notifier(Protocol):
     """Somebody who hears events. It may be slow or fail; the run does not notice."""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: "Event") -> None:
         """Hear one event."""
-
-
-__all__ = [
-    "Adapter",
-    "Capabilities",
-    "ConnectionStatus",
-    "Context",
-    "Databases",
-    "Finding",
-    "Findings",
-    "Format",
-    "Holder",
-    "Lock",
-    "Notifier",
-    "Owner",
-    "Revision",
-    "Session",
-    "Tracker",
-]

@@ -60,11 +60,26 @@ def refuse_ahead(history: History, state: State, todo: set[Key]) -> None:
         )
 
 
-def refuse_blocked(history: History, state: State, todo: Iterable[Key]) -> None:
-    """Raise ResolveNeeded where a revision to run was left half done and does not say that it may run again."""
-    for key in history.sort(todo):
+def refuse_lost(history: History, state: State, databases: Iterable[str]) -> None:
+    """Raise DatabaseAhead where the place of an applied revision is not known: no file, no text in the tracker."""
+    scope = set(databases)
+    lost = [key for key in state.applied if key.database in scope and key not in history]
+    if lost:
+        raise DatabaseAhead(
+            f"applied, but without a file here or a text in the tracker: {', '.join(str(key) for key in lost)}",
+            state=UNCHANGED,
+            hint="Restore the file, or run the command from the release that has it.",
+        )
+
+
+def refuse_blocked(history: History, state: State, todo: set[Key], under: Iterable[Key] = ()) -> None:
+    """Raise ResolveNeeded where a revision to run was left half done and does not say that it may run again, or
+    where one `under` those to run was (a downgrade or a forced run of an applied revision that failed).
+    """
+    repeated = {key for key in todo if history[key].header.rerunnable}
+    for key in history.sort({*todo, *under} - repeated):
         run = state.blocked.get(key)
-        if run is not None and not history[key].header.rerunnable:
+        if run is not None:
             raise ResolveNeeded(
                 f"{key} ({run.title}): the last {run.direction} {run.run_id} failed, "
                 f"its effect is {run.effect}: {run.error}",

@@ -1,15 +1,13 @@
-"""What the commands answer, as values: the command line and the dashboard draw them, programs read them."""
+"""How the databases stand, as values: the command line and the dashboard draw them, programs read them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
 from migrator.core.history import History
-from migrator.core.plan import Plan, Step
 from migrator.core.protocols import Holder
 from migrator.core.refusals import drifted_keys, unknown_keys
-from migrator.core.revision import Header, Key
+from migrator.core.revision import Key
 from migrator.core.run import Run, State
 
 
@@ -60,76 +58,13 @@ class DatabaseReport:
         return {**asdict(self), "clean": self.clean}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What upgrade, downgrade and stamp did: the plan, the runs in order, and sentences worth reading."""
-
-    plan: Plan
-    runs: tuple[Run, ...] = ()
-    notes: tuple[str, ...] = ()
-    dry_run: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the outcome for `--json`."""
-        return {
-            "dry_run": self.dry_run,
-            "plan": [_step(step) for step in self.plan.steps],
-            "runs": [run.as_dict() for run in self.runs],
-            "notes": list(self.notes),
-        }
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What one verify said. `ok` is None where the revision has none."""
-
-    database: str
-    revision: str
-    title: str
-    ok: bool | None
-    message: str = ""
-    duration_ms: float | None = None
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One revision in full: its line, its constants, the text on disk, and the text that ran (or "")."""
-
-    line: Line
-    source: str
-    stored: str
-    header: Header
-
-
-class Decision(StrEnum):
-    """What a person may decide about a run that left something behind."""
-
-    RETRY = "retry"
-    MARK_SUCCESS = "mark-success"
-    MARK_ROLLED_BACK = "mark-rolled-back"
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """A run that a person has to judge, what verify says of the database now, and what was recorded (None: nothing)."""
-
-    run: Run
-    verify: str
-    recorded: Run | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the resolution for `--json`."""
-        recorded = self.recorded.as_dict() if self.recorded else None
-        return {"run": self.run.as_dict(), "verify": self.verify, "recorded": recorded}
-
-
 def lines_of(history: History, state: State, database: str, holder: Holder | None) -> tuple[Line, ...]:
     """Return the revisions of a database with their states: those with a file first, then the unknown ones."""
     drifted, unknown = set(drifted_keys(history, state)), unknown_keys(history, state)
     running = {run.key: run for run in state.running}
     heads = set(history.heads(database))
     lines = []
-    for key in history.of(database):
+    for key in (each for each in history.of(database) if not history[each].stored):
         run = running.get(key) or state.blocked.get(key) or state.applied.get(key)
         lines.append(_line(history, key, run, _state_word(key, state, running, drifted, holder), head=key in heads))
     lines.extend(_unknown_line(state.applied[key]) for key in unknown if key.database == database)
@@ -174,16 +109,4 @@ def _of_run(run: Run | None) -> dict[str, Any]:
         "release": run.release,
         "run_id": run.run_id,
         "note": run.error or run.reason,
-    }
-
-
-def _step(step: Step) -> dict[str, Any]:
-    revision = step.revision
-    return {
-        "database": revision.database,
-        "revision": revision.id,
-        "title": revision.title,
-        "direction": step.direction,
-        "forced": step.forced,
-        "path": revision.path,
     }

@@ -9,7 +9,7 @@ _FORM = re.compile(
     r"(?:(?P<database>[A-Za-z][\w-]*):)?"
     r"(?:(?P<label>\w+)@)?"
     r"(?P<anchor>\w+)?"
-    r"(?P<offset>[+-]\d+)?"
+    r"(?P<offset>[+-][0-9]{1,9})?"
 )
 
 FORMS = "head, heads, base, +2, -1, 3f2a, 3f2a+1, label@head, events:3f2a"

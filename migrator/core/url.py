@@ -30,7 +30,7 @@ class Url:
     database: str = ""
     user: str = ""
     password: str = field(default="", repr=False)
-    params: tuple[tuple[str, str], ...] = ()
+    params: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # one of them may be a password
 
     @classmethod
     def parse(cls, text: str, where: str) -> "Url":

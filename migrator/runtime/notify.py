@@ -4,9 +4,12 @@ import sys
 from collections.abc import Iterable
 from queue import SimpleQueue
 from threading import Thread
+from typing import TYPE_CHECKING
 
-from migrator.core.events import Event
 from migrator.core.protocols import Notifier
+
+if TYPE_CHECKING:
+    from migrator.core.events import Event
 
 DRAIN = 5.0
 """Seconds that a notifier gets to finish when the command ends."""
@@ -18,28 +21,37 @@ class Notifiers:
     def __init__(self, notifiers: Iterable[Notifier] = ()) -> None:
         self._listeners = [_Listener(each) for each in notifiers]
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: "Event") -> None:
         """Hand an event to every notifier; returns at once."""
         for listener in self._listeners:
-            listener.queue.put(event)
+            listener.put(event)
 
     def close(self) -> None:
         """Wait until everybody has heard everything, but not longer than DRAIN seconds each."""
         for listener in self._listeners:
-            listener.queue.put(None)
-            listener.thread.join(DRAIN)
+            listener.finish()
 
 
 class _Listener:
     def __init__(self, notifier: Notifier) -> None:
-        self.queue: SimpleQueue[Event | None] = SimpleQueue()
+        self._queue: SimpleQueue[Event | None] = SimpleQueue()
         self._notifier = notifier
         self._broken = False
-        self.thread = Thread(target=self._listen, name=f"notifier {type(notifier).__name__}", daemon=True)
-        self.thread.start()
+        self._thread: Thread | None = None
+
+    def put(self, event: "Event | None") -> None:
+        if self._thread is None and event is not None:
+            self._thread = Thread(target=self._listen, name=f"notifier {type(self._notifier).__name__}", daemon=True)
+            self._thread.start()
+        self._queue.put(event)
+
+    def finish(self) -> None:
+        if self._thread is not None:
+            self.put(None)
+            self._thread.join(DRAIN)
 
     def _listen(self) -> None:
-        while (event := self.queue.get()) is not None:
+        while (event := self._queue.get()) is not None:
             try:
                 self._notifier(event)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from migrator.core.errors import MigratorError, TargetNotFound, UsageError
 from migrator.core.history import History
+from migrator.core.outcome import Decision, Resolution
 from migrator.core.protocols import Databases
-from migrator.core.report import Decision, Resolution
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.runtime import directory
 from migrator.runtime.runner import Held, Verdict, check, new_id
@@ -23,13 +23,13 @@ async def resolve(
     run_id: str,
     decision: Decision | None,
     reason: str,
-    states: Mapping[str, State],
+    state: State,
     held: Mapping[str, Held],
     history: History,
     databases: Databases,
 ) -> Resolution:
     """Find the run, ask its verify, and record the decision, if there is one, in one commit."""
-    run = _find(run_id, states)
+    run = _find(run_id, state)
     mine = held[run.database]
     said = await _verify(run, mine, history, databases)
     if decision is None:
@@ -38,7 +38,7 @@ async def resolve(
         raise UsageError(
             "a decision needs a reason, which the tracker keeps",
             state="Nothing was changed.",
-            hint=f'For example: `migrator resolve {run.run_id} --{decision} --reason "looked at it, the index is there"`',
+            hint=f'For example: `migrator resolve {run.run_id} --{decision} --reason "the index is there"`',
         )
     status, effect = _ENDS[decision]
     pending = replace(
@@ -64,8 +64,8 @@ async def resolve(
     return Resolution(run, said, recorded)
 
 
-def _find(run_id: str, states: Mapping[str, State]) -> Run:
-    blocked = [run for state in states.values() for run in state.blocked.values()]
+def _find(run_id: str, state: State) -> Run:
+    blocked = list(state.blocked.values())
     found = [run for run in blocked if run.run_id.startswith(run_id)]
     if len(found) == 1:
         return found[0]

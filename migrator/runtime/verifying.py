@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from migrator.core.report import Verification
+from migrator.core.outcome import Verification
 from migrator.core.revision import Revision
 from migrator.runtime import directory
 from migrator.runtime.connections import Connections

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pymongo
+from pymongo.asynchronous.client_session import _SESSION, AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.asynchronous.mongo_client import AsyncMongoClient
 
@@ -28,6 +29,19 @@ class Connected:
 
     client: AsyncMongoClient[dict[str, Any]]
     transactions: bool
+
+
+class Client(AsyncMongoClient[dict[str, Any]]):
+    """A client beside others: a session that is bound for one of them means nothing to the rest.
+
+    pymongo refuses every command of a client while another's session is bound, so a transactional step could not use
+    `ctx.database("another")`. There is no public switch; should the private name change, that refusal comes back,
+    which a test would notice.
+    """
+
+    def _get_bound_session(self) -> AsyncClientSession | None:
+        bound = _SESSION.get()
+        return bound if bound is not None and bound.client is self else None
 
 
 class MongoAdapter:
@@ -116,7 +130,7 @@ class MongoAdapter:
             # Never inside the address: the driver quotes addresses in its messages.
             options |= {"username": self._url.user, "password": self._url.password}
         try:
-            return AsyncMongoClient(self._url.bare(), appname=self._appname, **options)
+            return Client(self._url.bare(), appname=self._appname, **options)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{self._name}: an option in the address cannot be used") from error
 

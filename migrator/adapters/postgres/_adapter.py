@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -19,8 +19,8 @@ from migrator.core.protocols import ConnectionStatus, Databases, Findings
 from migrator.core.url import Url
 
 DEFAULT_PORT = 5432
-ATTEMPTS = 4
-"""How often a refused connection is tried: a server that is just starting refuses for a moment."""
+ATTEMPTS = 3
+"""How often a refused connection is tried again."""
 
 
 class PostgresAdapter:
@@ -75,7 +75,10 @@ class PostgresAdapter:
             return await examine(connection)
 
     async def _open(self) -> Any:
-        import stamina
+        """Open the pool; a refused connection is tried again for a moment, because a server may just be starting."""
+        with suppress(ConnectionFailed):
+            return await self._open_once()
+        import stamina  # only now: it costs a tenth of a whole `status`
 
         retry = stamina.retry_context(on=ConnectionFailed, attempts=ATTEMPTS, wait_initial=0.1, timeout=self._timeout)
         async for attempt in retry:

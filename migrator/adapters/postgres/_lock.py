@@ -51,7 +51,7 @@ class PostgresLock:
         await self._tracker.ensure()
         await self._tracker.prepare()
         rows = await self._link.fetch(
-            self._queries.text("take", vars(owner) | {"owner": owner.token}), (), "take the lock"
+            self._queries.text("take", {**owner._asdict(), "owner": owner.token}), (), "take the lock"
         )
         return int(rows[0]["fence"])
 

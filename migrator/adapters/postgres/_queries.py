@@ -8,16 +8,17 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 _NAMED = re.compile(r"^-- name: (\w+)\n(?:--[^\n]*\n)*", re.MULTILINE)
 _VALUE = re.compile(r"(?<!:):([a-z_]+)")
+_TABLE = re.compile(r"\{(?:tracker|lock)\}")
 
 
 @cache
 def _texts() -> Mapping[str, str]:
-    text = files("migrator.adapters.postgres").joinpath("queries.sql").read_text()
+    text = Path(__file__).with_name("queries.sql").read_text("utf-8")
     names = list(_NAMED.finditer(text))
     ends = [match.start() for match in names[1:]] + [len(text)]
     return {match[1]: text[match.end() : end].strip() for match, end in zip(names, ends, strict=True)}
@@ -59,10 +60,8 @@ class Queries:
         return self._arguments[name]
 
     def _prepare(self, name: str) -> list[str]:
-        text = _texts()[name]
-        for mark, table in self._tables.items():
-            text = text.replace(mark, table)
-        self._ready[name] = _VALUE.split(text)
+        parts = _VALUE.split(_texts()[name])  # before the tables: a schema's name may hold anything
+        self._ready[name] = [_TABLE.sub(lambda mark: self._tables[mark[0]], part) for part in parts]
         return self._ready[name]
 
 

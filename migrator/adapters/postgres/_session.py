@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import NoReturn
 
 from migrator.adapters.postgres._context import Context
 from migrator.adapters.postgres._errors import translate
@@ -10,7 +11,7 @@ from migrator.adapters.postgres._link import Link
 from migrator.adapters.postgres._lock import PostgresLock
 from migrator.adapters.postgres._queries import Queries, literal
 from migrator.adapters.postgres._tracker import PostgresTracker
-from migrator.core.errors import ConnectionLost, DatabaseError, OutcomeUnknown, StatementFailed
+from migrator.core.errors import ConnectionLost, DatabaseError, MigratorError, OutcomeUnknown, StatementFailed
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
 
@@ -63,10 +64,7 @@ class PostgresSession:
             await self._commit(run, context)
         except BaseException as error:
             await asyncio.shield(self._roll_back(context))
-            known = translate(error, "run the script") if isinstance(error, Exception) else None
-            if known is None:
-                raise
-            raise known from error
+            _reraise(error)
         finally:
             self.tracker.open_run = ""
 
@@ -102,10 +100,7 @@ class PostgresSession:
             await context.prepare(run.source)
             yield
         except Exception as error:
-            known = translate(error, "run the script")
-            if known is None:
-                raise
-            raise known from error
+            _reraise(error)
         finally:
             await asyncio.shield(self._tidy(context))
 
@@ -119,3 +114,11 @@ class PostgresSession:
             await self._link.execute("RESET ALL", "end the step")
         except ConnectionLost:
             pass
+
+
+def _reraise(error: BaseException) -> NoReturn:
+    """Raise what a script raised, a driver's error as ours; ours stays what it is, whatever its cause."""
+    known = translate(error, "run the script") if isinstance(error, Exception) else None
+    if known is None or isinstance(error, MigratorError):
+        raise error
+    raise known from error

@@ -10,10 +10,14 @@ from migrator.adapters.postgres._link import Link
 from migrator.adapters.postgres._queries import Queries
 from migrator.core.errors import DatabaseError, TrackerNewer, TrackerRefused, TransactionEscaped
 from migrator.core.revision import Direction
-from migrator.core.run import Effect, Kind, Run, Status
+from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
 
 VERSION = 1
 """Of the two tables. A newer one is refused."""
+
+TABLE = "script_run_tracker"
+_REFUSED = '"0 runs: refused"'
+"""In the message of the error that `start` and `finish` make where they write nothing; see queries.sql."""
 
 _JSON = ("params", "progress", "cursor", "result")
 
@@ -66,6 +70,8 @@ class PostgresTracker:
 
     async def finish(self, run: Run, following: Run | None = None) -> None:
         """Write the end of a run; in an open transactional step this waits for the commit."""
+        if (Status.PENDING, run.status) not in TRANSITIONS or run.effect not in EFFECTS[run.status]:
+            raise TrackerRefused(f"run {run.run_id} cannot become {run.status} with the effect {run.effect}")
         texts = [self._finish_text(run)]
         if following is not None:
             texts.append(self._start_text(following))
@@ -83,13 +89,13 @@ class PostgresTracker:
     async def explain(self, error: DatabaseError, run: Run) -> DatabaseError:
         """Return what a refused write means; the error itself where it was refused for another reason."""
         cause = error.__cause__
-        if isinstance(cause, asyncpg.UniqueViolationError):
+        if isinstance(cause, asyncpg.UniqueViolationError) and cause.table_name == TABLE:
             return TrackerRefused(
                 f"the tracker of {self._name} has another pending run, or {run.revision} is applied by now",
                 code=error.code,
                 hint="`migrator status` shows who is at work.",
             )
-        if not isinstance(cause, asyncpg.DivisionByZeroError):
+        if not isinstance(cause, asyncpg.InvalidTextRepresentationError) or _REFUSED not in str(cause):
             return error
         row = (
             await self._link.fetch(

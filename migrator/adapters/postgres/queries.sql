@@ -106,17 +106,17 @@ SELECT revision, path, source
  WHERE superseded_by = '' AND status = 'success' AND source <> '' AND revision = ANY (:revisions)
 
 -- name: start
--- A pending run, if the fence is still ours. No row is a division by zero, which ends the transaction.
+-- A pending run, if the fence is still ours. No row is an error of its own, which ends the transaction.
 WITH started AS (
     INSERT INTO {tracker} (run_id, revision, title, kind, direction, status, effect, forced, attempt, transactional,
-                           checksum, path, source, params, cursor, log_file, deploy_id, owner, host, pid, "user",
+                           checksum, path, source, params, progress, cursor, log_file, deploy_id, owner, host, pid, "user",
                            release, fence)
     SELECT :run_id, :revision, :title, :kind, :direction, 'pending', :effect, :forced, :attempt, :transactional,
-           :checksum, :path, :source, :params::jsonb, :cursor::jsonb, :log_file, :deploy_id, :owner, :host, :pid, :user,
-           :release, fence
+           :checksum, :path, :source, :params::jsonb, :progress::jsonb, :cursor::jsonb, :log_file, :deploy_id, :owner,
+           :host, :pid, :user, :release, fence
       FROM {lock} WHERE name = 'deploy' AND fence = :fence FOR SHARE
     RETURNING 1)
-SELECT 1 / count(*) FROM started
+SELECT CASE count(*) WHEN 1 THEN 1 ELSE (count(*) || ' runs: refused')::int END FROM started
 
 -- name: retire_all
 -- Before a success: no other finished run of this revision is live any more.
@@ -144,7 +144,7 @@ finished AS (
      WHERE run_id = :run_id AND status = 'pending' AND fence <= :fence AND EXISTS (SELECT FROM fence)
        AND coalesce(pg_catalog.current_setting('migrator.run', true), '') = :transaction
     RETURNING 1)
-SELECT 1 / count(*) FROM finished
+SELECT CASE count(*) WHEN 1 THEN 1 ELSE (count(*) || ' runs: refused')::int END FROM finished
 
 -- name: standing
 -- Why a write was refused: is the fence still ours, and is the run still pending?

@@ -1,0 +1,115 @@
+"""A command that changes something: under the locks it settles, plans, runs, and says what it did."""
+
+import getpass
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import uuid4
+
+from migrator.config import Config
+from migrator.core.events import PlanMade
+from migrator.core.history import History
+from migrator.core.outcome import Outcome
+from migrator.core.plan import Plan
+from migrator.core.protocols import Owner, Tracker
+from migrator.core.refusals import unknown_keys
+from migrator.core.revision import Key, Revision
+from migrator.core.run import State, merged
+from migrator.runtime import directory, lease
+from migrator.runtime.connections import Connections
+from migrator.runtime.notify import Notifiers
+from migrator.runtime.runner import Held, Runner, new_id
+from migrator.runtime.settle import settle
+
+Planner = Callable[[History, State], Plan]
+
+
+class Deployment:
+    """The writing side of a Migrator: one for each command."""
+
+    def __init__(self, config: Config, connections: Connections, notifiers: Notifiers) -> None:
+        self._config = config
+        self._connections = connections
+        self._notifiers = notifiers
+        self._deploy_id = new_id()
+
+    async def carry_out(
+        self, make: Planner, history: History, databases: tuple[str, ...], *, stored: bool = False, run: bool = True
+    ) -> Outcome:
+        """Plan under the locks of these databases, and run the plan; or, without `run`, only record it.
+
+        `stored` adds the applied revisions whose files are gone, from the text that the tracker kept.
+        """
+        async with self.hold(databases) as held:
+            state = await self.settled(held, history)
+            trackers = {name: held[name].session.tracker for name in databases}
+            full = await with_stored(history, state, trackers) if stored else history
+            plan = make(full, state)
+            self._notifiers.publish(PlanMade(plan))
+            runner = Runner(
+                held,
+                self._connections,
+                timeout=self._config.timeout,
+                publish=self._notifiers.publish,
+                mask=self._config.mask(),
+            )
+            if not run:
+                return Outcome(plan, await runner.stamp_plan(plan, state), notes(history, state))
+            scripts = {
+                step.key: directory.load(step.revision, held[step.revision.database].adapter.capabilities)
+                for step in plan.steps
+            }
+            return Outcome(plan, await runner.run_plan(plan, scripts, state), notes(history, state))
+
+    async def settled(self, held: dict[str, Held], history: History) -> State:
+        """Judge the interrupted runs of these databases and return the state after it."""
+        publish = self._notifiers.publish
+        return merged([await settle(one, history, self._connections, publish) for one in held.values()])
+
+    @asynccontextmanager
+    async def hold(self, databases: tuple[str, ...]) -> AsyncIterator[dict[str, Held]]:
+        """Hold the locks of these databases; always in the same order, so that no two deployers block each other."""
+        held: dict[str, Held] = {}
+        async with AsyncExitStack() as stack:
+            for name in sorted(databases):
+                adapter = await self._connections.adapter(name)
+                session = await stack.enter_async_context(adapter.session())
+                owner = _owner(self._config.release)
+                fence = await stack.enter_async_context(
+                    lease.hold(
+                        session.lock, name, owner, wait=self._config.lock_timeout, publish=self._notifiers.publish
+                    )
+                )
+                held[name] = Held(adapter, session, fence, owner, self._deploy_id)
+            yield {name: held[name] for name in databases}
+
+
+async def with_stored(history: History, state: State, trackers: dict[str, Tracker]) -> History:
+    """Return the history with the applied revisions whose files are gone, from the text that the tracker kept."""
+    missing = unknown_keys(history, state)
+    found: list[Revision] = []
+    for name, tracker in trackers.items():
+        ids = [key.id for key in missing if key.database == name]
+        if ids:
+            texts = await tracker.sources(ids)
+            found.extend(directory.stored(Key(name, each), *texts[each]) for each in ids if each in texts)
+    return History([*history, *found]) if found else history
+
+
+def notes(history: History, state: State) -> tuple[str, ...]:
+    """Return what a person should read beside the result."""
+    unknown = unknown_keys(history, state)
+    if not unknown:
+        return ()
+    run = state.applied[unknown[-1]]
+    listed = ", ".join(str(key) for key in unknown)
+    note = (
+        f"The database is ahead of these files: {listed} was applied {run.finished_at} by {run.user}@{run.host} "
+        f"from release {run.release or 'unknown'}."
+    )
+    return (note,)
+
+
+def _owner(release: str) -> Owner:
+    return Owner(uuid4().hex, socket.gethostname(), os.getpid(), getpass.getuser(), release)
