@@ -146,7 +146,7 @@ class _Lock:
 
     async def acquire(self, owner: Owner) -> int:
         if self._place.owner is not None:
-            raise LockHeld(f"the lock of {self._name} is held by {await self.holder()}", state="Nothing was changed.")
+            raise LockHeld(f"the lock of {self._name} is held by {await self.holder()}", hint="Wait for it.")
         await self._tracker.ensure()
         self._owner = self._place.owner = owner
         self._place.since = _now()

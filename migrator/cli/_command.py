@@ -76,10 +76,13 @@ class Console:
         async with Migrator.open(config, notifiers) as migrator:
             yield migrator
 
-    def print(self, text: str = "") -> None:
-        """Print a line for a person, unless they want to hear errors only or a program is reading."""
+    def print(self, text: str = "", *, end: bool = True) -> None:
+        """Print a line for a person, unless they want to hear errors only or a program is reading.
+
+        Without `end` the text is printed as it is, to go into a file.
+        """
         if not (self.quiet or self.as_json):
-            click.echo(self.mask(text))
+            click.echo(self.mask(text), nl=end)
 
     def print_json(self, document: Callable[[], Any]) -> None:
         """Print one JSON document where one is wanted."""

@@ -73,11 +73,12 @@ def refuse_lost(history: History, state: State, databases: Iterable[str]) -> Non
 
 
 def refuse_blocked(history: History, state: State, todo: set[Key], under: Iterable[Key] = ()) -> None:
-    """Raise ResolveNeeded where a revision to run was left half done and does not say that it may run again, or
-    where one `under` those to run was (a downgrade or a forced run of an applied revision that failed).
+    """Raise ResolveNeeded where a revision to run, or one `under` those, was left half done, unless it may run again.
+
+    One under them is applied, and a downgrade or a forced run of it failed.
     """
-    repeated = {key for key in todo if history[key].header.rerunnable}
-    for key in history.sort({*todo, *under} - repeated):
+    judged = {key for key in {*todo, *under} if not history[key].header.rerunnable}
+    for key in history.sort(judged):
         run = state.blocked.get(key)
         if run is not None:
             raise ResolveNeeded(

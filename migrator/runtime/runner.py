@@ -156,7 +156,8 @@ class Runner:
         self._publish(RunFinished(run, *work.place))
         if not isinstance(error, Failure):
             return error
-        return explained(run, failure, tuple(self._done), recorded=recorded)
+        rerunnable = work.step.revision.header.rerunnable
+        return explained(run, failure, tuple(self._done), recorded=recorded, rerunnable=rerunnable)
 
     async def _undo(self, work: _Work, failure: Failure) -> Failure:
         """After a failed verify outside a transaction, run the downgrade: the revision asks for it."""

@@ -1,5 +1,6 @@
 """asyncpg's errors, turned into migrator's at the edge of the adapter: the cause kept, row values left out."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,17 +30,22 @@ _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
 )
 """SQLSTATE (or its beginning), what it becomes, what to do. The first match wins; the rest is StatementFailed."""
 
+_GONE = re.compile(r"closed|released back to the pool")
+"""What asyncpg says of a connection that the server or the network ended."""
+
 
 def translate(error: BaseException, doing: str, *, connected: bool = True) -> MigratorError | None:
-    """Return migrator's error for a driver's, None where it is none of a driver's.
+    """Return migrator's error for a driver's, None where it is none of a driver's: ours stays what it is.
 
     `doing` completes "could not ...". `connected` is False while a connection is being opened.
     """
+    if isinstance(error, MigratorError):
+        return None
     cause = _root(error)
     if isinstance(cause, asyncpg.PostgresError):
         return _from_server(cause, doing)
     if isinstance(cause, OSError | asyncpg.InternalClientError | asyncpg.InterfaceError | TimeoutError):
-        if isinstance(cause, asyncpg.InterfaceError) and connected and "closed" not in str(cause):
+        if isinstance(cause, asyncpg.InterfaceError) and connected and not _GONE.search(str(cause)):
             return StatementFailed(f"could not {doing}: {cause}")
         return _connection_error(cause, doing, connected=connected)
     return None
@@ -51,7 +57,7 @@ def translated(doing: str, *, connected: bool = True) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = None if isinstance(error, MigratorError) else translate(error, doing, connected=connected)
+        known = translate(error, doing, connected=connected)
         if known is None:
             raise
         raise known from error

@@ -1,9 +1,9 @@
 """One connection for the lock, the tracker and the work: they live and die together."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import NoReturn
 
 from migrator.adapters.postgres._context import Context
 from migrator.adapters.postgres._errors import translate
@@ -11,9 +11,11 @@ from migrator.adapters.postgres._link import Link
 from migrator.adapters.postgres._lock import PostgresLock
 from migrator.adapters.postgres._queries import Queries, literal
 from migrator.adapters.postgres._tracker import PostgresTracker
-from migrator.core.errors import ConnectionLost, DatabaseError, MigratorError, OutcomeUnknown, StatementFailed
+from migrator.core.errors import ConnectionLost, DatabaseError, OutcomeUnknown, StatementFailed
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
+
+_DROPS_PLANS = re.compile(r"\b(DEALLOCATE|DISCARD)\b", re.IGNORECASE)
 
 
 class PostgresSession:
@@ -39,7 +41,7 @@ class PostgresSession:
 
     async def end(self) -> None:
         """Release what is held, whatever happened before; a connection that is gone holds nothing."""
-        if self._link.connection.is_closed():
+        if self._link.closed:
             return
         with suppress(ConnectionLost):
             await self.lock.release()
@@ -48,6 +50,8 @@ class PostgresSession:
     async def step(self, run: Run, *, timeout: float, databases: Databases) -> AsyncIterator[Context]:
         """Open the context of a step; see the protocol."""
         context = Context(self._link, run, databases)
+        if _DROPS_PLANS.search(run.source):
+            self.tracker.forget_plans()
         opened = self._transaction(run, context, timeout) if run.transactional else self._plain(run, context, timeout)
         async with opened:
             yield context
@@ -64,7 +68,10 @@ class PostgresSession:
             await self._commit(run, context)
         except BaseException as error:
             await asyncio.shield(self._roll_back(context))
-            _reraise(error)
+            known = translate(error, "run the script") if isinstance(error, Exception) else None
+            if known is None:
+                raise
+            raise known from error
         finally:
             self.tracker.open_run = ""
 
@@ -80,11 +87,11 @@ class PostgresSession:
             ) from error
         except DatabaseError as error:
             await self._roll_back(context)
-            raise await self.tracker.explain(error, run) from error
+            raise await self.tracker.explain(error, run) from error.__cause__
 
     async def _roll_back(self, context: Context) -> None:
         self._link.forget()
-        if self._link.connection.is_closed():
+        if self._link.closed:
             return
         try:
             await context.close()
@@ -100,12 +107,15 @@ class PostgresSession:
             await context.prepare(run.source)
             yield
         except Exception as error:
-            _reraise(error)
+            known = translate(error, "run the script")
+            if known is None:
+                raise
+            raise known from error
         finally:
             await asyncio.shield(self._tidy(context))
 
     async def _tidy(self, context: Context) -> None:
-        if self._link.connection.is_closed():
+        if self._link.closed:
             return
         try:
             await context.close()
@@ -114,11 +124,3 @@ class PostgresSession:
             await self._link.execute("RESET ALL", "end the step")
         except ConnectionLost:
             pass
-
-
-def _reraise(error: BaseException) -> NoReturn:
-    """Raise what a script raised, a driver's error as ours; ours stays what it is, whatever its cause."""
-    known = translate(error, "run the script") if isinstance(error, Exception) else None
-    if known is None or isinstance(error, MigratorError):
-        raise error
-    raise known from error

@@ -36,9 +36,14 @@ class PostgresTracker:
     async def ensure(self) -> None:
         """Create the two tables where they are missing, and check their version."""
         if not self._exists:
-            await self._link.execute(
-                f"BEGIN; {self._queries.text('create')}; COMMIT", f"create the tracker in schema {self._queries.schema}"
-            )
+            try:
+                await self._link.execute(
+                    f"BEGIN; {self._queries.text('create')}; COMMIT",
+                    f"create the tracker in schema {self._queries.schema}",
+                )
+            except DatabaseError:
+                await self._roll_back()
+                raise
             self._exists = True
         await self._check_version()
 
@@ -47,6 +52,10 @@ class PostgresTracker:
         texts = [self._queries.prepare(name) for name in ("start", "finish")]
         await self._link.execute(";".join(["DEALLOCATE ALL", *texts]), "prepare the tracker")
         self._prepared = True
+
+    def forget_plans(self) -> None:
+        """Send whole statements from here on: a script may drop what `prepare` made."""
+        self._prepared = False
 
     async def runs(self) -> list[Run]:
         """Return the live runs, oldest first."""
@@ -115,9 +124,12 @@ class PostgresTracker:
         try:
             await self._link.execute(text, doing)
         except DatabaseError as error:
-            if self._link.in_transaction:
-                await self._link.execute("ROLLBACK", "roll back")
-            raise await self.explain(error, run) from error
+            await self._roll_back()
+            raise await self.explain(error, run) from error.__cause__
+
+    async def _roll_back(self) -> None:
+        if self._link.in_transaction:
+            await self._link.execute("ROLLBACK", "roll back")
 
     async def _check_version(self) -> None:
         rows = await self._link.fetch(self._queries.text("version"), (), "read the tracker's version")
