@@ -1,6 +1,5 @@
 """What every command has: the common options, the event loop, the signals, and one way out for errors."""
 
-import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -87,7 +86,9 @@ class Console:
     def print_json(self, document: Callable[[], Any]) -> None:
         """Print one JSON document where one is wanted."""
         if self.as_json:
-            click.echo(self.mask(json.dumps(document(), default=str)))
+            from migrator.cli._json import dumps
+
+            click.echo(dumps(document(), self.mask))
 
 
 def declare(*, example: str, **settings: Any) -> Callable[[Callable[..., Awaitable[int | None]]], click.Command]:

@@ -73,12 +73,11 @@ def refuse_lost(history: History, state: State, databases: Iterable[str]) -> Non
 
 
 def refuse_blocked(history: History, state: State, todo: set[Key], under: Iterable[Key] = ()) -> None:
-    """Raise ResolveNeeded where a revision to run, or one `under` those, was left half done, unless it may run again.
-
-    One under them is applied, and a downgrade or a forced run of it failed.
+    """Raise ResolveNeeded where a revision to run was left half done and does not say that it may run again, or
+    where one `under` those to run was (a downgrade or a forced run of an applied revision that failed).
     """
-    judged = {key for key in {*todo, *under} if not history[key].header.rerunnable}
-    for key in history.sort(judged):
+    repeated = {key for key in todo if history[key].header.rerunnable}
+    for key in history.sort({*todo, *under} - repeated):
         run = state.blocked.get(key)
         if run is not None:
             raise ResolveNeeded(

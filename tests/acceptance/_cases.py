@@ -36,7 +36,7 @@ def url(change: Callable[[str], str]) -> Callable[[Project], None]:
 
 def toml(text: str) -> Callable[[Project], object]:
     """Return what replaces migrator.toml."""
-    return lambda project: project.toml.write_text(text.replace("URL", project.urls["main"]), "utf-8")
+    return lambda project: project.toml.write_text(text.replace("ADDRESS", project.urls["main"]), "utf-8")
 
 
 def revision(text: str) -> Callable[[Project], object]:
@@ -137,13 +137,15 @@ CASES = (
     Case("malformed TOML", toml("[databases.main]\nurl = \n"), "status", 3, "ConfigError", ("line 2",)),
     Case(
         "unknown key",
-        toml('[databases.main]\nurl = "URL"\nrevision = "x"'),
+        toml('[databases.main]\nurl = "ADDRESS"\nrevision = "x"'),
         "status",
         3,
         "ConfigError",
         ("databases.main.revision", "Did you mean revisions?"),
     ),
-    Case("wrong type", toml('[databases.main]\nurl = "URL"\npool = "x"'), "status", 3, "ConfigError", ("pool", "int")),
+    Case(
+        "wrong type", toml('[databases.main]\nurl = "ADDRESS"\npool = "x"'), "status", 3, "ConfigError", ("pool", "int")
+    ),
     Case(
         "unset variable",
         toml('[databases.main]\nurl = "${NO_SUCH_URL}"'),

@@ -11,6 +11,7 @@ RELATIONS = """
      WHERE n.nspname = 'public' ORDER BY 1, 3
 """
 
+
 def snapshot(url: str) -> list[tuple[Any, ...]]:
     """Return all there is in a PostgreSQL database, but for the row of the lock, whose fence grows with each holder."""
     shape = [tuple(row) for row in sql(url, RELATIONS)]

@@ -238,7 +238,7 @@ class MongoPlace(Place):
 
     async def sleep(self, ctx: Any) -> None:
         await self.write(ctx, "it sleeps where there is something to look at")
-        await ctx.db.things.find_one({"$where": "sleep(60000) || true"})
+        await ctx.db.things.find_one({"$where": "for (let turn = 0; turn < 600; turn++) sleep(100); return true"})
 
     def set_version(self, version: int) -> None:
         for db in self._db():

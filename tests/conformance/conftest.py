@@ -26,7 +26,7 @@ def place(
         found = MongoPlace(fresh_mongo(server))
     found.create()
     yield found
-    memory._STORES.clear()
+    memory.store.cache_clear()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from migrator.core.errors import TrackerRefused
 from migrator.core.protocols import Session
 from migrator.core.revision import Direction
-from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Status, state_of
+from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Status, state_of
 from tests.conformance._places import LIMIT, Place
 
 
@@ -119,10 +119,10 @@ async def test_the_arrows_are_those_of_the_core(place: Place, session: Session, 
         assert place.rows() == [(run.run_id, "pending", "unknown", "")]
 
 
-async def _fails(place: Place, session: Session, **changes: Any) -> str:
+async def _fails(place: Place, session: Session, effect: Effect = Effect.NONE, **changes: Any) -> str:
     run = place.run(**changes)
     await session.tracker.start(run)
-    await session.tracker.finish(place.failed(run))
+    await session.tracker.finish(place.failed(run, effect))
     return run.run_id
 
 
@@ -161,6 +161,44 @@ async def test_a_failure_supersedes_failures_only(place: Place, session: Session
         (first, "failed", "none", second),
         (second, "failed", "none", ""),
     ]
+
+
+async def test_a_failure_that_left_something_is_kept(place: Place, session: Session) -> None:
+    """A failure without an effect does not hide one that left something; one with an effect, or resolve, does."""
+    first = await _fails(place, session, Effect.PARTIAL)
+    second = await _fails(place, session, attempt=2)
+    assert [row[3] for row in place.rows()] == ["", ""]
+    third = await _fails(place, session, Effect.UNKNOWN, attempt=3)
+    assert [row[3] for row in place.rows()] == [third, third, ""]
+    judged = place.run(attempt=4, kind=Kind.RESOLVE)
+    await session.tracker.record(place.failed(judged))
+    assert place.rows() == [
+        (first, "failed", "partial", third),
+        (second, "failed", "none", third),
+        (third, "failed", "unknown", judged.run_id),
+        (judged.run_id, "failed", "none", ""),
+    ]
+
+
+async def test_a_record_is_a_start_and_a_finish_in_one(place: Place, session: Session) -> None:
+    """It inserts a run that has ended, retires what a finish would, and obeys the same rules."""
+    up, down = place.run(kind=Kind.STAMP), place.run(direction=Direction.DOWNGRADE, kind=Kind.STAMP)
+    await session.tracker.record(place.done(up, reason="stamped"))
+    (found,) = await session.tracker.runs()
+    assert (found.kind, found.status, found.effect, found.reason) == ("stamp", "success", "full", "stamped")
+    assert found.finished_at
+    for refused in (place.done(place.run()), place.run(revision="bb22"), place.done(place.run(0, revision="bb22"))):
+        with pytest.raises(TrackerRefused):
+            await session.tracker.record(refused)
+    await session.tracker.record(place.done(down))
+    assert place.rows() == [
+        (up.run_id, "rolled_back", "none", down.run_id),
+        (down.run_id, "success", "full", ""),
+    ]
+    await session.tracker.start(pending := place.run(revision="bb22"))
+    with pytest.raises(TrackerRefused):
+        await session.tracker.record(place.done(place.run(revision="cc33")))
+    assert place.rows()[2:] == [(pending.run_id, "pending", "unknown", "")]
 
 
 async def test_a_downgrade_takes_the_success_back(place: Place, session: Session) -> None:

@@ -79,8 +79,7 @@ class PostgresTracker:
 
     async def finish(self, run: Run, following: Run | None = None) -> None:
         """Write the end of a run; in an open transactional step this waits for the commit."""
-        if (Status.PENDING, run.status) not in TRANSITIONS or run.effect not in EFFECTS[run.status]:
-            raise TrackerRefused(f"run {run.run_id} cannot become {run.status} with the effect {run.effect}")
+        _need_end(run)
         texts = [self._finish_text(run)]
         if following is not None:
             texts.append(self._start_text(following))
@@ -92,6 +91,7 @@ class PostgresTracker:
 
     async def record(self, run: Run) -> None:
         """Insert a run that has ended already, and commit."""
+        _need_end(run)
         text = f"BEGIN;\n{self._start_text(run)};\n{self._finish_text(run)};\nCOMMIT"
         await self._send(text, run, "record the run")
 
@@ -154,6 +154,11 @@ class PostgresTracker:
             return text  # the first run of a revision has nothing to retire
         retire = "retire_all" if run.status is Status.SUCCESS else "retire_failed"
         return f"{self._queries.text(retire, values)};\n{text}"
+
+
+def _need_end(run: Run) -> None:
+    if (Status.PENDING, run.status) not in TRANSITIONS or run.effect not in EFFECTS[run.status]:
+        raise TrackerRefused(f"run {run.run_id} cannot become {run.status} with the effect {run.effect}")
 
 
 def _run(database: str, row: Any) -> Run:
