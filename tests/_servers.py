@@ -85,7 +85,7 @@ class Servers:
         if name.startswith("docker-"):
             return self._docker(name.removeprefix("docker-"))
         attached = self._open.enter_context(_attach_of(name)(self._folder / name))
-        return attached.url
+        return str(attached.url)
 
     def _docker(self, name: str) -> str:
         """Start a container; each worker has its own. Whoever set MIGRATOR_TEST_DOCKER wants an error, not a skip."""

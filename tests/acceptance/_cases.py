@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tests._servers import sql, with_database
 from tests.acceptance._project import Project
@@ -44,7 +45,7 @@ def revision(text: str) -> Callable[[Project], object]:
     return lambda project: (project.revisions("main") / "c3.py").write_text(text, "utf-8")
 
 
-def script(body: str, verify: str | None = None, **constants: object) -> Callable[[Project], object]:
+def script(body: str, verify: str | None = None, **constants: Any) -> Callable[[Project], object]:
     """Return what rewrites the pending revision; its table must not stay."""
     text = f'await ctx.execute("CREATE TABLE t_left (id int)")\n{body}'
     return lambda project: project.revision("main", "b2", "a1", upgrade=text, verify=verify, **constants)

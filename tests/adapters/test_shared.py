@@ -1,7 +1,6 @@
 """The shared connection: opened by the first, closed by the last, and never in the way of an end."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -52,10 +51,9 @@ def server() -> Server:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let closing take a hundredth of a second at most."""
     monkeypatch.setattr(_shared, "CLOSE_TIMEOUT", 0.01)
-    yield
 
 
 async def test_many_at_once_open_it_once(server: Server) -> None:

@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
+
+import pytest
 
 from migrator.adapters import memory
 from migrator.core.protocols import Adapter, Databases, Owner, Session
@@ -27,15 +29,13 @@ class NoDatabases(Databases):
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[Any]:
-        raise AssertionError(name)
-        yield
+        yield pytest.fail(f"nobody asked for {name}")
 
 
 class Place(ABC):
     """An empty database. What is here opens connections of its own and closes them again."""
 
     module: Any
-    none = NoDatabases()
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -65,6 +65,10 @@ class Place(ABC):
     def failed(run: Run, effect: Effect = Effect.NONE, **changes: Any) -> Run:
         """Return the run as a failure."""
         return run.moved(Status.FAILED, effect, **changes)
+
+    def step(self, session: Session, run: Run, timeout: float = LIMIT) -> AbstractAsyncContextManager[Any]:
+        """Open a step."""
+        return session.step(run, timeout=timeout, databases=NoDatabases())
 
     async def applied(self, session: Session, run: Run) -> Run:
         """Start and finish a run with success."""
@@ -101,6 +105,10 @@ class Place(ABC):
     @abstractmethod
     async def sleep(self, ctx: Any) -> None:
         """Let the server be busy for a minute."""
+
+    def busy(self) -> bool:
+        """Say whether the server has begun to sleep."""
+        return True
 
     @abstractmethod
     def set_version(self, version: int) -> None:
@@ -180,6 +188,10 @@ class PostgresPlace(Place):
     async def sleep(self, ctx: Any) -> None:
         await ctx.execute("SELECT pg_sleep(60)")
 
+    def busy(self) -> bool:
+        text = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+        return bool(sql(self.url, text)[0][0])
+
     def set_version(self, version: int) -> None:
         sql(self.url, f"UPDATE migrator_lock SET version = {version}")
 
@@ -239,6 +251,10 @@ class MongoPlace(Place):
     async def sleep(self, ctx: Any) -> None:
         await self.write(ctx, "it sleeps where there is something to look at")
         await ctx.db.things.find_one({"$where": "for (let turn = 0; turn < 600; turn++) sleep(100); return true"})
+
+    def busy(self) -> bool:
+        wanted = [{"$currentOp": {}}, {"$match": {"ns": f"{self.url.partition('?')[0].rpartition('/')[2]}.things"}}]
+        return any(list(db.client.admin.aggregate(wanted)) for db in self._db())
 
     def set_version(self, version: int) -> None:
         for db in self._db():

@@ -1,6 +1,7 @@
 """The place for a test, and the look around after it: nothing of ours may be left open."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
@@ -8,7 +9,20 @@ import pytest
 from migrator.adapters import memory
 from migrator.core.protocols import Adapter, Session
 from tests._servers import new_name
+from tests.conftest import DOCKER, KINDS
 from tests.conformance._places import LIMIT, MemoryPlace, MongoPlace, Place, PostgresPlace
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run whatever asks for `place` on every chosen server; a test narrows them by `@pytest.mark.only("postgres")`."""
+    if "place" not in metafunc.fixturenames:
+        return
+    chosen = metafunc.config.getoption("backend")
+    if not chosen or "all" in chosen:
+        chosen = [*KINDS, *(DOCKER if os.environ.get("MIGRATOR_TEST_DOCKER") == "1" else ())]
+    marks = list(metafunc.definition.iter_markers("only"))
+    wanted = [name for name in chosen if all(any(part in name for part in mark.args) for mark in marks)]
+    metafunc.parametrize("place", wanted, indirect=True)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Steps: what commits together, what is left after an error, a cancellation and a time limit."""
 
+# ruff: noqa: PT012 - a step is a block, and its end is what is looked at
+
 import asyncio
 
 import pytest
@@ -13,10 +15,10 @@ async def test_the_work_and_its_row_commit_together(place: Place, session: Sessi
     """Nobody sees the work before the row says success; both are there afterwards."""
     run = place.run()
     await session.tracker.start(run)
-    async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
-        assert not ctx.touched
+    async with place.step(session, run) as ctx:
+        touched = [ctx.touched]
         await place.write(ctx, "a")
-        assert ctx.touched
+        assert [*touched, ctx.touched] == [False, True]
         assert await place.read(ctx) == ["a"]
         await ctx.settle()
         await session.tracker.finish(place.done(run))
@@ -29,12 +31,12 @@ async def test_an_error_takes_everything_back(place: Place, session: Session) ->
     run = place.run()
     await session.tracker.start(run)
     with pytest.raises(ZeroDivisionError, match="mine"):
-        async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+        async with place.step(session, run) as ctx:
             await place.write(ctx, "a")
             await session.tracker.finish(place.done(run), place.run(revision="bb22"))
             raise ZeroDivisionError("mine")
     assert (place.values(), place.rows()) == ([], [(run.run_id, "pending", "unknown", "")])
-    async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+    async with place.step(session, run) as ctx:
         await place.write(ctx, "b")
         await session.tracker.finish(place.done(run))
     assert (place.values(), place.rows()) == (["b"], [(run.run_id, "success", "full", "")])
@@ -49,7 +51,7 @@ async def test_a_cancellation_takes_everything_back(place: Place) -> None:
             await session.lock.acquire(place.owner())
             try:
                 await session.tracker.start(run)
-                async with session.step(run, timeout=60, databases=place.none) as ctx:
+                async with place.step(session, run, timeout=60) as ctx:
                     await place.write(ctx, "a")
                     working.set()
                     await place.sleep(ctx)
@@ -59,6 +61,8 @@ async def test_a_cancellation_takes_everything_back(place: Place) -> None:
     task = asyncio.create_task(command())
     async with asyncio.timeout(LIMIT):
         await working.wait()
+        while not await asyncio.to_thread(place.busy):
+            pass
     task.cancel()
     await asyncio.wait([task], timeout=LIMIT)
     assert task.cancelled(), "the command did not end"
@@ -75,7 +79,7 @@ async def test_the_tracker_can_be_read_inside_a_step(place: Place, session: Sess
     before = await place.applied(session, place.run(source="text"))
     run = place.run(revision="bb22")
     await session.tracker.start(run)
-    async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+    async with place.step(session, run) as ctx:
         await place.write(ctx, "a")
         assert [each.run_id for each in await session.tracker.runs()] == [before.run_id, run.run_id]
         assert list(await session.tracker.sources(["aa11"])) == ["aa11"]
@@ -90,7 +94,7 @@ async def test_without_a_transaction_what_was_done_is_kept(place: Place, session
     run = place.run(transactional=False)
     await session.tracker.start(run)
     with pytest.raises(ZeroDivisionError):
-        async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+        async with place.step(session, run) as ctx:
             await place.write(ctx, "a")
             assert place.values() == ["a"]
             raise ZeroDivisionError
@@ -105,7 +109,7 @@ async def test_the_server_ends_what_takes_too_long(place: Place, session: Sessio
     await session.tracker.start(run)
     async with asyncio.timeout(LIMIT):
         with pytest.raises(StatementTimeout):
-            async with session.step(run, timeout=0.5, databases=place.none) as ctx:
+            async with place.step(session, run, timeout=0.5) as ctx:
                 await place.sleep(ctx)
         await session.tracker.finish(place.failed(run))
     assert place.rows() == [(run.run_id, "failed", "none", "")]
@@ -116,7 +120,7 @@ async def test_no_limit_is_no_limit(place: Place, session: Session) -> None:
     for revision, limit in (("aa11", 5.0), ("bb22", 0.0)):
         run = place.run(revision=revision)
         await session.tracker.start(run)
-        async with session.step(run, timeout=limit, databases=place.none) as ctx:
+        async with place.step(session, run, timeout=limit) as ctx:
             await place.write(ctx, revision)
             await session.tracker.finish(place.done(run))
     assert place.values() == ["aa11", "bb22"]
@@ -127,7 +131,7 @@ async def test_a_script_may_open_another_database(place: Place, session: Session
     run, other = place.run(), place.adapter()
     await session.tracker.start(run)
     with pytest.raises(ZeroDivisionError):
-        async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+        async with place.step(session, run) as ctx:
             await place.write(ctx, "gone")
             async with other.context() as elsewhere:
                 await place.write(elsewhere, "kept")

@@ -1,14 +1,22 @@
 """Steps on PostgreSQL: one connection and one transaction for asyncpg, SQLAlchemy and the tracker."""
 
+# ruff: noqa: PT012 - a step is a block, and its end is what is looked at
+
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from migrator.core.errors import PermissionDenied, StatementFailed, TransactionEscaped
+from migrator.core.errors import (
+    ConnectionLost,
+    OutcomeUnknown,
+    PermissionDenied,
+    StatementFailed,
+    TransactionEscaped,
+)
 from migrator.core.protocols import Session
 from tests._servers import sql
-from tests.conformance._places import LIMIT, Place
+from tests.conformance._places import Place
 
 pytestmark = pytest.mark.only("postgres")
 
@@ -27,7 +35,7 @@ async def test_three_ways_to_write_commit_as_one(place: Place, session: Session)
     """What ctx.execute, ctx.conn and ctx.session wrote is there together with the tracker's row."""
     run = place.run(source=THREE_WAYS)
     await session.tracker.start(run)
-    async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+    async with place.step(session, run) as ctx:
         await _write_three_ways(ctx)
         await ctx.settle()
         await session.tracker.finish(place.done(run))
@@ -42,7 +50,7 @@ async def test_three_ways_to_write_roll_back_as_one(place: Place, session: Sessi
     run = place.run(source=THREE_WAYS)
     await session.tracker.start(run)
     with pytest.raises(ZeroDivisionError):
-        async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+        async with place.step(session, run) as ctx:
             await _write_three_ways(ctx)
             if settled:
                 await ctx.settle()
@@ -58,7 +66,7 @@ async def test_a_rollback_of_the_orm_session_undoes_its_own_part(place: Place, s
 
     run = place.run(source=THREE_WAYS)
     await session.tracker.start(run)
-    async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+    async with place.step(session, run) as ctx:
         await ctx.execute("INSERT INTO things VALUES ('before')")
         await ctx.session.execute(text("INSERT INTO things VALUES ('undone')"))
         await ctx.session.rollback()
@@ -76,7 +84,7 @@ async def test_a_refused_statement_of_sqlalchemy_is_ours(place: Place, session: 
     run = place.run(source=THREE_WAYS)
     await session.tracker.start(run)
     with pytest.raises(StatementFailed, match="nowhere") as caught:
-        async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+        async with place.step(session, run) as ctx:
             await ctx.conn.execute(text("SELECT * FROM nowhere"))
     assert caught.value.code == "42P01"
 
@@ -87,7 +95,7 @@ async def test_a_script_cannot_end_the_transaction(place: Place, session: Sessio
     run = place.run()
     await session.tracker.start(run)
     with pytest.raises(TransactionEscaped, match="aa11"):
-        async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+        async with place.step(session, run) as ctx:
             await place.write(ctx, "a")
             await ctx.execute(end)
             await session.tracker.finish(place.done(run))
@@ -100,7 +108,7 @@ async def test_an_error_in_an_sql_file_says_where(place: Place, session: Session
     run = place.run(path="revisions/aa11.sql")
     await session.tracker.start(run)
     with pytest.raises(StatementFailed, match=r"^revisions/aa11\.sql:3: .*SELEC"):
-        async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+        async with place.step(session, run) as ctx:
             await ctx.script("-- a comment\nINSERT INTO things VALUES ('é☃');\nSELEC 1;\n")
             await session.tracker.finish(place.done(run))
     assert (place.values(), place.rows()) == ([], [(run.run_id, "pending", "unknown", "")])
@@ -120,7 +128,7 @@ async def test_a_scripts_own_error_is_not_the_trackers(place: Place, session: Se
     run = place.run(path="revisions/aa11.sql")
     await session.tracker.start(run)
     with pytest.raises(StatementFailed) as caught:
-        async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+        async with place.step(session, run) as ctx:
             await ctx.script(text)
             await session.tracker.finish(place.done(run))
     assert caught.value.code == code
@@ -130,7 +138,7 @@ async def test_statements_that_ride_with_the_commit_do_their_work(place: Place, 
     """An SQL file that ends with a comment and no semicolon is done and recorded."""
     run = place.run(path="revisions/aa11.sql")
     await session.tracker.start(run)
-    async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+    async with place.step(session, run) as ctx:
         await ctx.script("INSERT INTO things VALUES ('a') -- the end")
         await session.tracker.finish(place.done(run))
     assert (place.values(), place.rows()) == (["a"], [(run.run_id, "success", "full", "")])
@@ -141,7 +149,7 @@ async def test_settings_of_a_script_end_with_its_step(place: Place, session: Ses
     for revision in ("aa11", "bb22"):
         run = place.run(revision=revision, transactional=revision == "bb22")
         await session.tracker.start(run)
-        async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+        async with place.step(session, run) as ctx:
             assert await ctx.value("SHOW work_mem") != "77MB"
             await ctx.execute("SET work_mem = '77MB'; SET search_path = pg_catalog; SET TIME ZONE 'Asia/Tokyo'")
             await session.tracker.finish(place.done(run))
@@ -153,7 +161,7 @@ async def test_what_a_script_drops_is_not_missed(place: Place, session: Session,
     """A script that resets things of the connection does not harm the tracker."""
     run = place.run(source=text)
     await session.tracker.start(run)
-    async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+    async with place.step(session, run) as ctx:
         await place.write(ctx, "a")
         await ctx.execute(text)
         if "ROLE" in text:
@@ -169,7 +177,7 @@ async def test_outside_a_transaction_each_statement_stands_alone(place: Place, s
 
     run = place.run(transactional=False, source=THREE_WAYS)
     await session.tracker.start(run)
-    async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+    async with place.step(session, run) as ctx:
         await ctx.execute("CREATE INDEX CONCURRENTLY one ON things (name)")
         await ctx.conn.execute(text("CREATE INDEX CONCURRENTLY two ON things (name)"))
         await ctx.settle()
@@ -181,7 +189,7 @@ async def test_a_transaction_left_open_ends_with_its_step(place: Place, session:
     """What a script without a transaction began and never committed is rolled back before the tracker is written."""
     run = place.run(transactional=False)
     await session.tracker.start(run)
-    async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+    async with place.step(session, run) as ctx:
         await ctx.execute("BEGIN")
         await place.write(ctx, "a")
     await session.tracker.finish(place.done(run))
@@ -211,3 +219,29 @@ async def test_any_schema_name_can_hold_the_tracker(place: Place, adapter_factor
         assert await session.lock.holder() is not None
         assert len(await session.tracker.runs()) == 1
     assert sql(place.url, f"SELECT count(*) FROM {quoted}.script_run_tracker")[0][0] == 1
+
+
+async def test_a_connection_lost_at_the_commit_is_an_unknown_outcome(place: Place, session: Session) -> None:
+    """Nobody can say whether a commit without an answer took effect; whatever ends the session is harmless."""
+    run = place.run()
+    await session.tracker.start(run)
+    with pytest.raises(OutcomeUnknown) as caught:
+        async with place.step(session, run) as ctx:
+            await place.write(ctx, "a")
+            await session.tracker.finish(place.done(run))
+            place.lapse()
+    assert caught.value.exit_code == 14
+    assert (place.values(), place.rows()) == ([], [(run.run_id, "pending", "unknown", "")])
+
+
+async def test_a_connection_lost_in_the_script_is_told(place: Place, session: Session) -> None:
+    """The next statement after the server ended the connection is ConnectionLost, exit 4."""
+    run = place.run()
+    await session.tracker.start(run)
+    with pytest.raises(ConnectionLost) as caught:
+        async with place.step(session, run) as ctx:
+            place.lapse()
+            await place.write(ctx, "a")
+    assert caught.value.exit_code == 4
+    with pytest.raises(ConnectionLost):
+        await session.tracker.finish(place.failed(run))

@@ -1,16 +1,21 @@
 """The tracker: what is in it, since when, and who sees it."""
 
+# ruff: noqa: PT012 - a step is a block, and its end is what is looked at
+
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from migrator.core.errors import TrackerNewer
 from migrator.core.protocols import Adapter, Session
 from migrator.core.run import COLUMNS, Effect, Kind, Status
-from tests.conformance._places import LIMIT, Place
+from tests.conformance._places import Place
 
-AWKWARD = "it's \"quoted\" \\ \\' back\\slash\nline\ttab {tracker} :name :fence::int $1 %s %(x)s -- /* ; ☃ 𝄞 é\u0301 $$ ${a} $a.b"
+AWKWARD = (
+    "it's \"quoted\" \\ \\' back\\slash\nline\ttab {tracker} :name :fence::int $1 %s -- /* ; ☃ 𝄞 é\u0301 $$ ${a} $a.b"
+)
 BIG = "x = 'y'  # \\ ☃\n" * 65_536
 
 
@@ -35,7 +40,7 @@ async def test_the_start_is_committed_at_once(place: Place, session: Session) ->
     """Another session sees the pending run while the step runs."""
     run = place.run()
     await session.tracker.start(run)
-    async with session.step(run, timeout=LIMIT, databases=place.none) as ctx, place.adapter().session() as other:
+    async with place.step(session, run) as ctx, place.adapter().session() as other:
         await place.write(ctx, "a")
         assert [(each.run_id, each.status) for each in await other.tracker.runs()] == [(run.run_id, Status.PENDING)]
 
@@ -50,7 +55,7 @@ async def test_a_finish_in_a_step_joins_its_transaction(place: Place, session: S
     """Nobody sees the success before the commit, and everybody after it."""
     run = place.run()
     await session.tracker.start(run)
-    async with session.step(run, timeout=LIMIT, databases=place.none):
+    async with place.step(session, run):
         await session.tracker.finish(place.done(run))
         assert place.rows() == [(run.run_id, "pending", "unknown", "")]
     assert place.rows() == [(run.run_id, "success", "full", "")]
@@ -61,7 +66,7 @@ async def test_a_finish_in_a_step_is_rolled_back_with_it(place: Place, session: 
     run = place.run()
     await session.tracker.start(run)
     with pytest.raises(ZeroDivisionError):
-        async with session.step(run, timeout=LIMIT, databases=place.none):
+        async with place.step(session, run):
             await session.tracker.finish(place.done(run))
             raise ZeroDivisionError
     assert place.rows() == [(run.run_id, "pending", "unknown", "")]
@@ -75,7 +80,7 @@ async def test_the_following_run_starts_in_the_same_commit(place: Place, session
     await session.tracker.start(first)
     await session.tracker.finish(place.done(first), second)
     assert [row[:2] for row in place.rows()] == [(first.run_id, "success"), (second.run_id, "pending")]
-    async with session.step(second, timeout=LIMIT, databases=place.none):
+    async with place.step(session, second):
         await session.tracker.finish(place.done(second), third)
         assert [row[1] for row in place.rows()] == ["success", "pending"]
     assert [row[1] for row in place.rows()] == ["success", "success", "pending"]
@@ -92,7 +97,7 @@ async def test_runs_come_in_the_order_of_their_start(place: Place, session: Sess
 async def test_every_column_keeps_its_value(place: Place, session: Session) -> None:
     """Quotes, backslashes, line ends, what looks like a placeholder, and nested JSON come back as they were."""
     nested = {"list": [1, 2.5, None, True, {"deep": AWKWARD}], AWKWARD[:20].replace("$", "").replace(".", ""): {}}
-    begun = {
+    begun: dict[str, Any] = {
         name: f"{name}: {AWKWARD}"
         for name in ("revision", "title", "checksum", "path", "deploy_id", "owner", "host", "user", "release")
     }
@@ -108,7 +113,7 @@ async def test_every_column_keeps_its_value(place: Place, session: Session) -> N
         cursor=nested,
         pid=2**31 - 1,
     )
-    ended = {"reason": AWKWARD, "error": AWKWARD * 50, "log_file": AWKWARD, "result": nested}
+    ended: dict[str, Any] = {"reason": AWKWARD, "error": AWKWARD * 50, "log_file": AWKWARD, "result": nested}
     await session.tracker.start(run)
     await session.tracker.finish(place.done(run, **ended))
     (found,) = await session.tracker.runs()

@@ -1,5 +1,7 @@
 """The tracker: what it refuses, and what a run does to the runs before it."""
 
+# ruff: noqa: PT012 - a step is a block, and its end is what is looked at
+
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +11,7 @@ from migrator.core.errors import TrackerRefused
 from migrator.core.protocols import Session
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Status, state_of
-from tests.conformance._places import LIMIT, Place
+from tests.conformance._places import Place
 
 
 async def test_a_second_pending_run_is_refused(place: Place, session: Session) -> None:
@@ -48,7 +50,7 @@ async def test_a_second_live_success_is_refused_with_its_work(place: Place, sess
     second = place.run()
     await session.tracker.start(second)
     with pytest.raises(TrackerRefused):
-        async with session.step(second, timeout=LIMIT, databases=place.none) as ctx:
+        async with place.step(session, second) as ctx:
             await place.write(ctx, "a")
             await session.tracker.finish(place.done(second))
     assert place.values() == []
@@ -82,7 +84,7 @@ async def test_an_old_fence_commits_no_step(place: Place, session: Session) -> N
     async with place.adapter().session() as newer:
         await newer.lock.acquire(place.owner("bob"))
         with pytest.raises(TrackerRefused):
-            async with session.step(run, timeout=LIMIT, databases=place.none) as ctx:
+            async with place.step(session, run) as ctx:
                 await place.write(ctx, "a")
                 await session.tracker.finish(place.done(run))
         assert (place.values(), place.rows()) == ([], [(run.run_id, "pending", "unknown", "")])
@@ -221,7 +223,7 @@ async def test_what_a_downgrade_retires_is_rolled_back_with_it(place: Place, ses
     down = replace(place.run(), direction=Direction.DOWNGRADE)
     await session.tracker.start(down)
     with pytest.raises(ZeroDivisionError):
-        async with session.step(down, timeout=LIMIT, databases=place.none):
+        async with place.step(session, down):
             await session.tracker.finish(place.done(down))
             raise ZeroDivisionError
     assert place.rows() == [(up.run_id, "success", "full", ""), (down.run_id, "pending", "unknown", "")]
