@@ -31,10 +31,12 @@ _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
 
 
 def translate(error: BaseException, doing: str, *, connected: bool = True) -> MigratorError | None:
-    """Return migrator's error for a driver's, None where it is none of a driver's.
+    """Return migrator's error for a driver's, None where it is none of a driver's: ours stays what it is.
 
     `doing` completes "could not ...". `connected` is False while a connection is being opened.
     """
+    if isinstance(error, MigratorError):
+        return None
     cause = _root(error)
     if isinstance(cause, asyncpg.PostgresError):
         return _from_server(cause, doing)
@@ -51,7 +53,7 @@ def translated(doing: str, *, connected: bool = True) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = None if isinstance(error, MigratorError) else translate(error, doing, connected=connected)
+        known = translate(error, doing, connected=connected)
         if known is None:
             raise
         raise known from error

@@ -48,6 +48,10 @@ class PostgresTracker:
         await self._link.execute(";".join(["DEALLOCATE ALL", *texts]), "prepare the tracker")
         self._prepared = True
 
+    def forget_plans(self) -> None:
+        """Send whole statements from here on: a script may drop what `prepare` made."""
+        self._prepared = False
+
     async def runs(self) -> list[Run]:
         """Return the live runs, oldest first."""
         if not self._exists:
@@ -117,7 +121,7 @@ class PostgresTracker:
         except DatabaseError as error:
             if self._link.in_transaction:
                 await self._link.execute("ROLLBACK", "roll back")
-            raise await self.explain(error, run) from error
+            raise await self.explain(error, run) from error.__cause__
 
     async def _check_version(self) -> None:
         rows = await self._link.fetch(self._queries.text("version"), (), "read the tracker's version")
