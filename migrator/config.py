@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ FILE_NAME = "migrator.toml"
 EMBEDDED = "embedded"
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 _NAME = re.compile(r"[A-Za-z][\w-]{0,62}")
+_WRITTEN = re.compile(r"\s*[^:/@]+://[^:@]*:(.+)@[^@]*", re.DOTALL)
 _TRUE = ("1", "true", "yes", "on")
 
 
@@ -71,10 +72,11 @@ class Config(msgspec.Struct, frozen=True):
     dry_run: bool
     debug: bool
     release: str = ""
+    hidden: Mask = Mask(())
 
     def mask(self) -> Mask:
         """Return what hides this configuration's secrets in a text."""
-        return Mask(secret for database in self.databases.values() for secret in database.url.secrets())
+        return self.hidden
 
     def database(self, name: str) -> Database:
         """Return one database. ConfigError with the nearest name where there is none."""
@@ -118,7 +120,11 @@ def _read(file: Path, env: Mapping[str, str]) -> FileTables:
     try:
         return msgspec.convert(expanded, FileTables)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: {_without_values(str(error))}", state="Nothing was changed.") from None
+        raise ConfigError(
+            f"{file}: {_without_values(str(error))}",
+            state="Nothing was changed.",
+            hint='Texts and times stand in quotes, numbers do not: pool = 4, timeout = "5m".',
+        ) from None
 
 
 def _from_environment(env: Mapping[str, str]) -> tuple[FileTables, str]:
@@ -153,7 +159,15 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         dry_run=env.get("DRY_RUN", "").lower() in _TRUE,
         debug=debug,
         release=env.get("RELEASE", ""),
+        hidden=_mask(tables, databases.values()),
     )
+
+
+def _mask(tables: FileTables, databases: Iterable[Database]) -> Mask:
+    """Return what hides the passwords: as they are, as they stand in the addresses, and as a repr shows them."""
+    found = {secret for database in databases for secret in database.url.secrets()}
+    found |= {match[1] for table in tables.databases.values() if (match := _WRITTEN.fullmatch(table.url))}
+    return Mask({*found, *(repr(secret)[1:-1] for secret in found)})
 
 
 def _database(name: str, table: DatabaseTable, root: Path, *, alone: bool) -> Database:

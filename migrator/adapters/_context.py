@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from migrator.core.errors import CheckFailed
+from migrator.core.errors import CheckFailed, MigratorError
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
 
@@ -25,6 +25,11 @@ class ContextBase:
         from logging import getLogger
 
         return getLogger(f"migrator.script.{self.run.revision}" if self.run else "migrator.script")
+
+    def explain(self, error: Exception) -> MigratorError | None:
+        """Return what a driver's error means, None where it is none of a driver's."""
+        del error
+        return None
 
     def check(self, ok: object, message: str) -> None:
         """Raise CheckFailed with the message unless `ok` is true. For `verify`, and for assumptions in `upgrade`."""

@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from migrator.adapters._context import ContextBase
 from migrator.core.errors import LockHeld, LockLost, StatementTimeout, TrackerNewer, TrackerRefused
 from migrator.core.protocols import Adapter, Capabilities, Databases, Finding, Findings, Holder, Owner
 from migrator.core.revision import Direction
-from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Run, Status
+from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
 from migrator.core.url import Url
 
 __all__ = ["CAPABILITIES", "KIND", "SCHEMES", "VERSION", "Context", "Store", "adapter", "store"]
@@ -38,12 +39,10 @@ class Store:
     since: str = ""
 
 
-_STORES: dict[str, Store] = {}
-
-
-def store(name: str) -> Store:
+@cache
+def store(name: str) -> Store:  # noqa: ARG001 - the cache keeps one for each name
     """Return the store of that name, made on first use."""
-    return _STORES.setdefault(name, Store())
+    return Store()
 
 
 def adapter(name: str, url: Url, *, pool: int = 2, connect_timeout: float = 5.0, release: str = "") -> Adapter:
@@ -96,6 +95,9 @@ class _Tracker:
         """Write the end of a run; in an open transactional step this waits for the commit."""
         self.commit([(run, following)]) if self.waiting is None else self.waiting.append((run, following))
 
+    async def record(self, run: Run) -> None:
+        self.commit([(None, run), (run, None)])
+
     def commit(self, writes: Sequence[tuple[Run | None, Run | None]]) -> None:
         rows = dict(self._place.rows or {})
         for run, following in writes:
@@ -146,7 +148,7 @@ class _Lock:
 
     async def acquire(self, owner: Owner) -> int:
         if self._place.owner is not None:
-            raise LockHeld(f"the lock of {self._name} is held by {await self.holder()}", state="Nothing was changed.")
+            raise LockHeld(f"the lock of {self._name} is held by {await self.holder()}", hint="Wait for it.")
         await self._tracker.ensure()
         self._owner = self._place.owner = owner
         self._place.since = _now()
@@ -231,7 +233,10 @@ class _Adapter:
 
 
 def _retires(by: Run, each: Run) -> bool:
-    done = each.status is not Status.PENDING if by.status is Status.SUCCESS else each.status is Status.FAILED
+    harmless = each.effect is Effect.NONE or by.effect is not Effect.NONE or by.kind is Kind.RESOLVE
+    done = (
+        each.status is Status.FAILED and harmless if by.status is Status.FAILED else each.status is not Status.PENDING
+    )
     return done and each.revision == by.revision and not each.superseded_by
 
 

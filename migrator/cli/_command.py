@@ -1,6 +1,5 @@
 """What every command has: the common options, the event loop, the signals, and one way out for errors."""
 
-import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -76,15 +75,20 @@ class Console:
         async with Migrator.open(config, notifiers) as migrator:
             yield migrator
 
-    def print(self, text: str = "") -> None:
-        """Print a line for a person, unless they want to hear errors only or a program is reading."""
+    def print(self, text: str = "", *, end: bool = True) -> None:
+        """Print a line for a person, unless they want to hear errors only or a program is reading.
+
+        Without `end` the text is printed as it is, to go into a file.
+        """
         if not (self.quiet or self.as_json):
-            click.echo(self.mask(text))
+            click.echo(self.mask(text), nl=end)
 
     def print_json(self, document: Callable[[], Any]) -> None:
         """Print one JSON document where one is wanted."""
         if self.as_json:
-            click.echo(self.mask(json.dumps(document(), default=str)))
+            from migrator.cli._json import dumps
+
+            click.echo(dumps(document(), self.mask))
 
 
 def declare(*, example: str, **settings: Any) -> Callable[[Callable[..., Awaitable[int | None]]], click.Command]:

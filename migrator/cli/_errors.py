@@ -7,9 +7,34 @@ from typing import Any
 
 import click
 
-from migrator.core.errors import MigratorError, Stopped
+from migrator.cli._json import dumps
+from migrator.core.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    ConnectionFailed,
+    DatabaseMissing,
+    DependencyMissing,
+    MigratorError,
+    PlanRefused,
+    Stopped,
+    TargetError,
+    UsageError,
+)
 from migrator.core.secrets import Mask
 
+_EARLY = (
+    AuthenticationFailed,
+    ConfigError,
+    ConnectionFailed,
+    DatabaseMissing,
+    DependencyMissing,
+    PlanRefused,
+    TargetError,
+    UsageError,
+)
+"""What is raised before the first step begins; in a step it would be the cause of RunFailed."""
+
+UNCHANGED = "Nothing was changed."
 USAGE = 3
 STOPPED = 130
 
@@ -17,10 +42,11 @@ STOPPED = 130
 def show(error: BaseException, *, mask: Mask, as_json: bool, debug: bool) -> int:
     """Print an error and return the exit code. No secret passes."""
     known = error if isinstance(error, MigratorError) else _unexpected(error)
+    _complete(known)
     if debug:
         click.echo(mask("".join(traceback.format_exception(error))), err=True)
     if as_json:
-        click.echo(mask(json.dumps({"error": known.as_dict()}, default=str)))
+        click.echo(dumps({"error": known.as_dict()}, mask))
     else:
         _print(mask(known.message), mask(known.state), mask(known.hint))
     return known.exit_code
@@ -31,11 +57,20 @@ def show_usage(error: click.ClickException) -> int:
     command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "migrator"
     hint = f"`{command} --help` shows how it is meant."
     if "--json" in sys.argv:
-        fields: dict[str, Any] = {"type": "UsageError", "message": error.format_message(), "state": "", "hint": hint}
-        click.echo(json.dumps({"error": {**fields, "exit_code": USAGE}}))
+        fields: dict[str, Any] = {"type": "UsageError", "message": error.format_message()}
+        click.echo(json.dumps({"error": {**fields, "state": UNCHANGED, "hint": hint, "exit_code": USAGE}}))
     else:
-        _print(error.format_message(), "Nothing was changed.", hint)
+        _print(error.format_message(), UNCHANGED, hint)
     return USAGE
+
+
+def _complete(error: MigratorError) -> None:
+    """Say what state the database is in and what to do, where whoever raised the error left it open."""
+    early = isinstance(error, _EARLY)
+    error.state = error.state or (UNCHANGED if early else "Every step that was begun is in the tracker.")
+    error.hint = error.hint or (
+        "Correct it, then run the command again." if early else "`migrator status` shows where things stand."
+    )
 
 
 def _print(message: str, state: str, hint: str) -> None:

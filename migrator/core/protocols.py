@@ -11,6 +11,7 @@ from migrator.core.revision import Header, Script
 from migrator.core.run import Run
 
 if TYPE_CHECKING:
+    from migrator.core.errors import MigratorError
     from migrator.core.events import Event
 
 
@@ -68,6 +69,9 @@ class Context(Protocol):
     @property
     def touched(self) -> bool:
         """Say whether anything was sent to the database, so that a failure may have left something behind."""
+
+    def explain(self, error: Exception) -> "MigratorError | None":
+        """Return what a driver's error means, None where it is none of a driver's."""
 
     async def settle(self) -> None:
         """Write what the script left unwritten in the context, so that `verify` sees it."""

@@ -38,7 +38,8 @@ class Log:
             self._logger.info("%s %s started (run %s)", event.run.key, event.run.direction, event.run.run_id)
         elif isinstance(event, RunFinished | RunSettled):
             run = event.run
-            self._logger.info("%s %s: %s, effect %s %s", run.key, run.direction, run.status, run.effect, run.error)
+            error = f": {run.error}" if run.error else ""
+            self._logger.info("%s %s: %s, effect %s%s", run.key, run.direction, run.status, run.effect, error)
         elif isinstance(event, LockWaiting):
             self._logger.info("waiting for %.0f s: %s", event.waited, event.holder)
 

@@ -112,4 +112,11 @@ def notes(history: History, state: State) -> tuple[str, ...]:
 
 
 def _owner(release: str) -> Owner:
-    return Owner(uuid4().hex, socket.gethostname(), os.getpid(), getpass.getuser(), release)
+    return Owner(uuid4().hex, socket.gethostname(), os.getpid(), _user(), release)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())  # a number without a name, as containers have

@@ -41,7 +41,9 @@ def said(error: BaseException, path: str) -> str:
     return f"{where}{name}{text}".rstrip(": ")
 
 
-def explained(run: Run, failure: Failure, done: tuple[Run, ...], *, recorded: bool) -> RunFailed:
+def explained(
+    run: Run, failure: Failure, done: tuple[Run, ...], *, recorded: bool, rerunnable: bool = False
+) -> RunFailed:
     """Return the error for the command: what happened, what state the database is in, what to type next."""
     kind = VerifyFailed if failure.reason == "verify_failed" else RunFailed
     error = kind(
@@ -49,7 +51,7 @@ def explained(run: Run, failure: Failure, done: tuple[Run, ...], *, recorded: bo
         done=done,
         failed=run,
         state=_state(run, done, recorded=recorded),
-        hint=_hint(run, failure),
+        hint=_hint(run, failure, rerunnable=rerunnable),
     )
     cause = failure.__cause__
     if kind is RunFailed and isinstance(cause, MigratorError):
@@ -72,7 +74,7 @@ def _state(run: Run, done: tuple[Run, ...], *, recorded: bool) -> str:
     return text + (f" Before it, {len(done)} {verb} and kept (last: {before})." if done else "")
 
 
-def _hint(run: Run, failure: Failure) -> str:
+def _hint(run: Run, failure: Failure, *, rerunnable: bool) -> str:
     cause = failure.__cause__
     lead = f"{cause.hint} " if isinstance(cause, DatabaseError) and cause.hint else ""
     if isinstance(cause, ConnectionLost):
@@ -80,7 +82,7 @@ def _hint(run: Run, failure: Failure) -> str:
     if failure.reason == "timeout":
         lead = 'Give it more time (`timeout = "30m"` in the revision), or do less at once. '
     again = f"`migrator {run.direction} {run.database}:{'head' if run.direction is Direction.UPGRADE else '-1'}`"
-    if run.effect is Effect.NONE:
+    if run.effect is Effect.NONE or rerunnable:
         return f"{lead}Correct {run.path}, then run {again} again."
     return (
         f"{lead}Look at what it left, then decide: "

@@ -16,6 +16,11 @@ from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.secrets import Mask
 from migrator.runtime.failures import Failure, explained, said
 
+GRACE = 1.0
+"""Seconds by which the server's own limit comes before ours: two ends of one statement at the same moment would end the
+next one too, which records how the step ended.
+"""
+
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -112,7 +117,7 @@ class Runner:
         limit = self._timeout if limit is None else limit
         touched = [False]
         try:
-            async with asyncio.timeout(limit or None) as scope:
+            async with asyncio.timeout(limit + GRACE if limit else None) as scope:
                 return await self._body(work, limit, touched)
         except (LockLost, OutcomeUnknown):
             raise
@@ -156,7 +161,8 @@ class Runner:
         self._publish(RunFinished(run, *work.place))
         if not isinstance(error, Failure):
             return error
-        return explained(run, failure, tuple(self._done), recorded=recorded)
+        rerunnable = work.step.revision.header.rerunnable
+        return explained(run, failure, tuple(self._done), recorded=recorded, rerunnable=rerunnable)
 
     async def _undo(self, work: _Work, failure: Failure) -> Failure:
         """After a failed verify outside a transaction, run the downgrade: the revision asks for it."""
@@ -193,10 +199,11 @@ async def check(script: Script, context: Any) -> None:
         return
     try:
         answer = await script.verify(context)
-    except (ConnectionLost, LockLost, OutcomeUnknown):
-        raise
     except Exception as error:
-        raise Verdict(f"verify failed: {said(error, getattr(context.run, 'path', ''))}") from error
+        known = (context.explain(error) or error).with_traceback(error.__traceback__)
+        if isinstance(known, ConnectionLost | LockLost | OutcomeUnknown):
+            raise known from error
+        raise Verdict(f"verify failed: {said(known, getattr(context.run, 'path', ''))}") from error
     if answer is False:
         raise Verdict("verify returned False")
     if isinstance(answer, Effect) and answer is not Effect.FULL:

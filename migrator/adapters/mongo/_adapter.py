@@ -1,5 +1,7 @@
 """The adapter: one client, shared and counted, and what can be asked of it."""
 
+import asyncio
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,8 +21,14 @@ from migrator.adapters.mongo._examine import examined, unreachable
 from migrator.adapters.mongo._session import MongoSession
 from migrator.adapters.mongo._work import Work
 from migrator.core.errors import ConfigError, MigratorError
-from migrator.core.protocols import ConnectionStatus, Findings
+from migrator.core.protocols import ConnectionStatus, Databases, Findings
 from migrator.core.url import Url
+
+PAUSE = 0.05
+"""Seconds between a failed opening and the end of its client."""
+
+FAREWELL = 2.0
+"""Seconds for telling the server that the client goes."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class MongoAdapter:
         self._connect_timeout = connect_timeout
         # Unique, so that the commands of this client can be found on the server and ended.
         self._appname = f"migrator/{release} {uuid4().hex[:12]}"
-        self._shared = Shared(self._url, self._connect, lambda connected: connected.client.close())
+        self._shared = Shared(self._url, self._connect, _disconnect)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[MongoSession]:
@@ -72,11 +80,14 @@ class MongoAdapter:
             yield MongoSession(work, self._name, self._appname)
 
     @asynccontextmanager
-    async def context(self) -> AsyncIterator[Context]:
-        """Hold a reference and a context outside every transaction. Time limits are the caller's."""
+    async def context(self, source: str = "", databases: Databases | None = None) -> AsyncIterator[Context]:  # noqa: ARG002
+        """Hold a reference and a context outside every transaction. Time limits are the caller's.
+
+        The `source` of the revision changes nothing here: MongoDB cannot make a connection read-only.
+        """
         async with self._shared.hold() as connected:
             with translated(self._name, secrets=self._url.secrets()):
-                yield Context(None, None, self._database(connected))
+                yield Context(None, databases, self._database(connected))
 
     def status(self) -> ConnectionStatus:
         """Say how the shared client stands."""
@@ -111,6 +122,8 @@ class MongoAdapter:
                     hello = await client.admin.command("hello")
                     await client.get_database(self._url.database).command("ping")
             except BaseException:
+                # pymongo leaves the socket open that its monitor is just connecting; a refused one is done in no time.
+                await asyncio.sleep(PAUSE)
                 await client.close()
                 raise
         return Connected(client, "setName" in hello or hello.get("msg") == "isdbgrid")
@@ -130,9 +143,20 @@ class MongoAdapter:
             # Never inside the address: the driver quotes addresses in its messages.
             options |= {"username": self._url.user, "password": self._url.password}
         try:
-            return Client(self._url.bare(), appname=self._appname, **options)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"{self._name}: an option in the address cannot be used") from error
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # an option that the driver only warns of has no effect
+                return Client(self._url.bare(), appname=self._appname, **options)
+        except (ValueError, TypeError, UserWarning) as error:
+            text = str(error)
+            for secret in self._url.secrets():
+                text = text.replace(secret, "***")
+            raise ConfigError(f"{self._name}: an option in the address cannot be used: {text}") from error
+
+
+async def _disconnect(connected: Connected) -> None:
+    """Close; the farewell to the server is a courtesy that may not take long."""
+    with pymongo.timeout(FAREWELL):
+        await connected.client.close()
 
 
 def _with_ports(url: Url) -> tuple[tuple[str, int], ...]:

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from bson.errors import BSONError
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import PyMongoError
 
 from migrator.adapters._context import ContextBase
+from migrator.adapters.mongo._errors import explain
+from migrator.core.errors import MigratorError
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
 
@@ -26,6 +30,10 @@ class Context(ContextBase):
         """The database. Whoever asks for it counts as having touched it."""
         self.touched = True
         return self._db
+
+    def explain(self, error: Exception) -> MigratorError | None:
+        """Return what pymongo's error means, None where it is not pymongo's."""
+        return explain(error, "run a command") if isinstance(error, PyMongoError | BSONError) else None
 
     async def settle(self) -> None:
         """Do nothing: what was sent was sent, nothing waits here."""

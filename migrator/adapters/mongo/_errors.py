@@ -15,8 +15,8 @@ from migrator.core import errors as core
 
 NOT_IN_TRANSACTION = (
     "Inside a transaction MongoDB allows reading, inserting, updating and deleting documents, creating a collection, "
-    "and an index on a collection that is new in the same transaction and still empty. It does not allow an index on a collection "
-    "that exists, collMod, drop, dropIndexes, renameCollection, listCollections, listIndexes, count, "
+    "and an index on a collection that is new in the same transaction and still empty. It does not allow an index on "
+    "a collection that exists, collMod, drop, dropIndexes, renameCollection, listCollections, listIndexes, count, "
     "time-series or capped collections, $out and $merge"
 )
 

@@ -97,7 +97,9 @@ class MongoLock:
             return
         with translated(f"{self._name}: give the lock back"), pymongo.timeout(RENEWAL):
             async with self._apart() as apart:
-                change = {"$set": {"expires": EPOCH, "lsid": None, "appname": ""}}
+                # Where a transaction of ours may still be open, the next holder gets its name and ends it.
+                gone = {} if self._work.doubtful else {"lsid": None, "appname": ""}
+                change = {"$set": {"expires": EPOCH, **gone}}
                 await self._lock.update_one({"_id": "lease", "owner": token}, change, session=apart)
 
     def _apart(self) -> AsyncClientSession:
@@ -134,14 +136,15 @@ class MongoLock:
         highest = {"_id": None, "fence": {"$max": "$fence"}, "seq": {"$max": "$seq"}}
         found = [each async for each in await ours(self._work.db, TRACKER).aggregate([{"$group": highest}])]
         seen = found[0] if found else {"fence": 0, "seq": 0}
-        for key, values in (
-            ("fence", {"token": seen["fence"], "beat": 0, "seq": seen["seq"]}),
-            ("lease", {"owner": "", "fence": seen["fence"], "expires": EPOCH, "lsid": None, "appname": ""}),
-        ):
-            try:
-                await self._lock.update_one({"_id": key}, {"$setOnInsert": values}, upsert=True, session=apart)
-            except DuplicateKeyError:
-                continue  # another was faster
+        await self._insert("fence", {"token": seen["fence"], "beat": 0, "seq": seen["seq"]}, apart)
+        fence = await self._lock.find_one({"_id": "fence"}, session=apart) or {"token": 0}
+        number = max(seen["fence"], fence["token"])
+        empty = {"owner": "", "fence": number, "expires": EPOCH, "lsid": None, "appname": ""}
+        await self._insert("lease", empty, apart)
+
+    async def _insert(self, key: str, values: Mapping[str, Any], apart: AsyncClientSession) -> None:
+        with suppress(DuplicateKeyError):  # another was faster
+            await self._lock.update_one({"_id": key}, {"$setOnInsert": values}, upsert=True, session=apart)
 
     async def _entered(self, lease: Mapping[str, Any]) -> int:
         """Shut the predecessor out, and see that there is a tracker."""

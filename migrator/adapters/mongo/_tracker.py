@@ -7,6 +7,7 @@ counter in it, so that a write with an old fence and a takeover can never both h
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pymongo
@@ -19,7 +20,7 @@ from migrator.adapters.mongo._rows import LOCK, TRACKER, VALIDATOR, VERSION, doc
 from migrator.adapters.mongo._work import COMMIT, SHORT, Work, ours
 from migrator.core.errors import TrackerNewer, TrackerRefused
 from migrator.core.revision import Direction
-from migrator.core.run import TRANSITIONS, Run, Status
+from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
 
 LIVE = {"superseded_by": ""}
 LIMIT = SHORT + COMMIT + 5.0
@@ -76,18 +77,27 @@ class MongoTracker:
         Joins the transaction of an open step. The run may be a predecessor's that the holder settles: then `run.fence`
         is the holder's. Raises TrackerRefused, OutcomeUnknown.
         """
-        if (Status.PENDING, run.status) not in TRANSITIONS:
-            raise TrackerRefused(f"{self._name}: a run cannot go from pending to {run.status}")
+        self._need_end(run)
 
         async def write(session: AsyncClientSession) -> None:
             await self.check(run, session)
-            await self._retire(run, session)
             await self._end(run, session)
             if following is not None:
                 await self._insert(following, session)
 
         with self._told("finish the run", writing=not self._work.transactions):
             await self._work.together(f"{self._name}: finish the run {run.run_id}", write)
+
+    async def record(self, run: Run) -> None:
+        """Insert a run that has ended already, with all that `finish` does, in one commit."""
+        self._need_end(run)
+
+        async def write(session: AsyncClientSession) -> None:
+            await self._insert(replace(run, status=Status.PENDING, effect=Effect.UNKNOWN), session)
+            await self._end(run, session)
+
+        with self._told("record the run", writing=not self._work.transactions):
+            await self._work.together(f"{self._name}: record the run {run.run_id}", write)
 
     async def check(self, run: Run, session: AsyncClientSession) -> int:
         """Refuse an overtaken holder, and hold the fence until the transaction ends. Returns the next place in order.
@@ -108,6 +118,12 @@ class MongoTracker:
             )
         return int(fence["seq"])
 
+    def _need_end(self, run: Run) -> None:
+        if (Status.PENDING, run.status) not in TRANSITIONS or run.effect not in EFFECTS[run.status]:
+            raise TrackerRefused(
+                f"{self._name}: a run cannot go from pending to {run.status} with the effect {run.effect}"
+            )
+
     async def _insert(self, run: Run, session: AsyncClientSession) -> None:
         row = document(run, await self.check(run, session))
         # An update because only an update can use the server's clock; `seq` in the filter keeps it from changing a row.
@@ -119,16 +135,25 @@ class MongoTracker:
         )
 
     async def _retire(self, run: Run, session: AsyncClientSession) -> None:
-        others = {"$ne": Status.PENDING.value} if run.status is Status.SUCCESS else Status.FAILED.value
+        """End the life of what this run replaces. A failure without an effect leaves those with one alive, but
+        for a person's word.
+        """
+        others: dict[str, Any] = {"status": {"$ne": Status.PENDING.value}}
+        if run.status is Status.FAILED:
+            others = {"status": Status.FAILED.value}
+            if run.effect is Effect.NONE and run.kind is not Kind.RESOLVE:
+                others["effect"] = Effect.NONE.value
         change: dict[str, Any] = {"superseded_by": {"$literal": run.run_id}}
         if run.status is Status.SUCCESS and run.direction is Direction.DOWNGRADE:
             taken_back = {"$eq": ["$status", Status.SUCCESS.value]}
             change["status"] = {"$cond": [taken_back, Status.ROLLED_BACK.value, "$status"]}
-            change["effect"] = {"$cond": [taken_back, "none", "$effect"]}
-        wanted = {"revision": run.revision, **LIVE, "status": others, "_id": {"$ne": run.run_id}}
+            change["effect"] = {"$cond": [taken_back, Effect.NONE.value, "$effect"]}
+        wanted = {"revision": run.revision, **LIVE, **others, "_id": {"$ne": run.run_id}}
         await self._rows.update_many(wanted, [{"$set": change}], session=session)
 
     async def _end(self, run: Run, session: AsyncClientSession) -> None:
+        if run.attempt > 1 or run.direction is Direction.DOWNGRADE:  # the first upgrade has nothing to retire
+            await self._retire(run, session)
         told = {name: str(getattr(run, name)) for name in ("status", "effect", "reason", "error", "log_file")}
         said: dict[str, Any] = {name: {"$literal": value} for name, value in told.items()}
         said["result"] = {"$literal": None if run.result is None else dict(run.result)}

@@ -10,6 +10,7 @@ not used. Only our own short writes are repeated, and only where the server says
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
@@ -24,6 +25,7 @@ from pymongo.write_concern import WriteConcern
 
 from migrator.adapters.mongo._errors import transient, unknown
 from migrator.adapters.mongo._kill import kill_session
+from migrator.core.errors import OutcomeUnknown
 
 T = TypeVar("T")
 Documents: TypeAlias = AsyncCollection[dict[str, Any]]
@@ -58,6 +60,7 @@ class Work:
         self.db = db
         self.session = session
         self.transactions = transactions
+        self.doubtful = False  # a transaction of ours may still be open on the server
 
     @property
     def lsid(self) -> dict[str, Any]:
@@ -71,8 +74,16 @@ class Work:
         )
 
     async def commit(self, what: str) -> None:
-        """Commit, to the end though the caller is cancelled. OutcomeUnknown where no answer is certain."""
-        await finished(self._commit(what))
+        """Commit, to the end though the caller is cancelled. OutcomeUnknown where no answer is certain.
+
+        After a failure the transaction is ended on the server, if that can still be reached: one that was not committed
+        would keep everybody else waiting for a minute, and one that was does not notice.
+        """
+        try:
+            await finished(self._commit(what))
+        except (OutcomeUnknown, PyMongoError):
+            await finished(self._end())
+            raise
 
     async def abort(self, *, kill: bool = False) -> None:
         """Give the transaction up; never raises for a server that does not answer.
@@ -123,8 +134,14 @@ class Work:
                         raise unknown(what) from error
                 await asyncio.sleep(PAUSE)
 
+    async def _end(self) -> None:
+        self.doubtful = True
+        with suppress(PyMongoError), pymongo.timeout(ABORT):
+            await kill_session(self.db.client, self.lsid)
+            self.doubtful = False
+
     async def _abort(self, kill: bool) -> None:
-        with pymongo.timeout(ABORT):
+        with suppress(PyMongoError), pymongo.timeout(ABORT):
             if kill:
                 await kill_session(self.db.client, self.lsid)
             if self.session.in_transaction:

@@ -30,8 +30,10 @@ _MORTAL = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-"""What frees the lock of a holder that is dead, paused or cut off, in seconds instead of hours. We say that we live
-every five seconds (`AdvisoryLock.interval`); a script that blocks the event loop for longer than 30 s loses its session.
+"""What frees the lock of a holder that is dead, paused or cut off, in seconds instead of hours.
+
+We say that we live every five seconds (`AdvisoryLock.interval`); a script that blocks the event loop for 30 s loses its
+session.
 """
 
 _UNKNOWN_SETTING = ("08P01", "42704", "22023", "0A000")

@@ -4,7 +4,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from migrator.adapters._context import ContextBase
+from migrator.adapters.postgres._errors import translate
 from migrator.adapters.postgres._link import Link
+from migrator.core.errors import MigratorError
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
 
@@ -51,6 +53,10 @@ class Context(ContextBase):
     async def columns(self, table: str) -> list[str]:
         """Return the names of a table's columns in order, [] where there is no such table."""
         return [row[0] for row in await self.fetch(_COLUMNS, table)]
+
+    def explain(self, error: Exception) -> MigratorError | None:
+        """Return what asyncpg's or SQLAlchemy's error means, None where it is neither's."""
+        return error if isinstance(error, MigratorError) else translate(error, "run a statement")
 
     async def script(self, text: str) -> None:
         """Run the section of an SQL file.

@@ -1,5 +1,6 @@
 """asyncpg's errors, turned into migrator's at the edge of the adapter: the cause kept, row values left out."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,9 @@ _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
 )
 """SQLSTATE (or its beginning), what it becomes, what to do. The first match wins; the rest is StatementFailed."""
 
+_GONE = re.compile(r"closed|released back to the pool")
+"""What asyncpg says of a connection that the server or the network ended."""
+
 
 def translate(error: BaseException, doing: str, *, connected: bool = True) -> MigratorError | None:
     """Return migrator's error for a driver's, None where it is none of a driver's: ours stays what it is.
@@ -41,7 +45,7 @@ def translate(error: BaseException, doing: str, *, connected: bool = True) -> Mi
     if isinstance(cause, asyncpg.PostgresError):
         return _from_server(cause, doing)
     if isinstance(cause, OSError | asyncpg.InternalClientError | asyncpg.InterfaceError | TimeoutError):
-        if isinstance(cause, asyncpg.InterfaceError) and connected and "closed" not in str(cause):
+        if isinstance(cause, asyncpg.InterfaceError) and connected and not _GONE.search(str(cause)):
             return StatementFailed(f"could not {doing}: {cause}")
         return _connection_error(cause, doing, connected=connected)
     return None

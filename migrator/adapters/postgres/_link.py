@@ -75,9 +75,17 @@ class Link:
         return not self.connection.is_closed()
 
     @property
+    def closed(self) -> bool:
+        """Say whether the connection is gone; then its place in the pool is gone too, and asking it is an error."""
+        try:
+            return bool(self.connection.is_closed())
+        except asyncpg.InterfaceError:
+            return True
+
+    @property
     def in_transaction(self) -> bool:
         """Say whether the server has a transaction open on this connection."""
-        return bool(self.connection.is_in_transaction())
+        return not self.closed and bool(self.connection.is_in_transaction())
 
     def later(self, text: str, path: str = "") -> None:
         """Send this text together with whatever is sent next."""
@@ -115,7 +123,7 @@ class Link:
             await self.execute("", doing)
 
     async def ping(self) -> None:
-        """Tell the server that we live, unless a statement is under way, which says as much. Sends nothing that waits."""
+        """Tell the server that we live, unless a statement under way says as much. Sends nothing that waits."""
         if self._turn.locked():
             return
         with suppress(StatementFailed):  # a transaction that failed answers, too

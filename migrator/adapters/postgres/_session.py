@@ -1,9 +1,9 @@
 """One connection for the lock, the tracker and the work: they live and die together."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import NoReturn
 
 from migrator.adapters._shared import to_the_end
 from migrator.adapters.postgres._context import Context
@@ -61,7 +61,7 @@ class PostgresSession:
             raise PlanRefused(
                 f"{run.database}:{run.revision} runs outside a transaction, and a pooler stands before {run.database}",
                 state="Nothing of it was run.",
-                hint="Give `direct_url` in migrator.toml; or, if you know what it does, `allow_pooled = True` in the file.",
+                hint="Give `direct_url` in migrator.toml; or write `allow_pooled = True` in the revision.",
             )
         context = Context(self._link, run, databases)
         opened = self._transaction(run, context, timeout) if run.transactional else self._plain(run, context, timeout)
@@ -79,7 +79,7 @@ class PostgresSession:
             yield
             await context.close()
             await self._commit(run, context)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again as ours
             await to_the_end(self._roll_back(context))
             _reraise(error)
         finally:

@@ -36,9 +36,14 @@ class PostgresTracker:
     async def ensure(self) -> None:
         """Create the two tables where they are missing, and check their version."""
         if not self._exists:
-            await self._link.execute(
-                f"BEGIN; {self._queries.text('create')}; COMMIT", f"create the tracker in schema {self._queries.schema}"
-            )
+            try:
+                await self._link.execute(
+                    f"BEGIN; {self._queries.text('create')}; COMMIT",
+                    f"create the tracker in schema {self._queries.schema}",
+                )
+            except DatabaseError:
+                await self._roll_back()
+                raise
             self._exists = True
         await self._check_version()
 
@@ -74,8 +79,7 @@ class PostgresTracker:
 
     async def finish(self, run: Run, following: Run | None = None) -> None:
         """Write the end of a run; in an open transactional step this waits for the commit."""
-        if (Status.PENDING, run.status) not in TRANSITIONS or run.effect not in EFFECTS[run.status]:
-            raise TrackerRefused(f"run {run.run_id} cannot become {run.status} with the effect {run.effect}")
+        _need_end(run)
         texts = [self._finish_text(run)]
         if following is not None:
             texts.append(self._start_text(following))
@@ -87,6 +91,7 @@ class PostgresTracker:
 
     async def record(self, run: Run) -> None:
         """Insert a run that has ended already, and commit."""
+        _need_end(run)
         text = f"BEGIN;\n{self._start_text(run)};\n{self._finish_text(run)};\nCOMMIT"
         await self._send(text, run, "record the run")
 
@@ -119,9 +124,12 @@ class PostgresTracker:
         try:
             await self._link.execute(text, doing)
         except DatabaseError as error:
-            if self._link.in_transaction:
-                await self._link.execute("ROLLBACK", "roll back")
+            await self._roll_back()
             raise await self.explain(error, run) from error.__cause__
+
+    async def _roll_back(self) -> None:
+        if self._link.in_transaction:
+            await self._link.execute("ROLLBACK", "roll back")
 
     async def _check_version(self) -> None:
         rows = await self._link.fetch(self._queries.text("version"), (), "read the tracker's version")
@@ -146,6 +154,11 @@ class PostgresTracker:
             return text  # the first run of a revision has nothing to retire
         retire = "retire_all" if run.status is Status.SUCCESS else "retire_failed"
         return f"{self._queries.text(retire, values)};\n{text}"
+
+
+def _need_end(run: Run) -> None:
+    if (Status.PENDING, run.status) not in TRANSITIONS or run.effect not in EFFECTS[run.status]:
+        raise TrackerRefused(f"run {run.run_id} cannot become {run.status} with the effect {run.effect}")
 
 
 def _run(database: str, row: Any) -> Run:

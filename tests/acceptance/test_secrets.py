@@ -1,0 +1,140 @@
+"""A password is nowhere: not in what is printed, logged, recorded, or raised, whatever it is made of."""
+
+import json
+from collections.abc import Iterator
+from urllib.parse import quote, unquote
+from uuid import uuid4
+
+import pytest
+
+from tests._servers import sql, with_user
+from tests.acceptance._cases import CASES, Case, script
+from tests.acceptance._look import runs
+from tests.acceptance._project import Project, Result
+
+PASSWORD = "s3cr3t/p@ss#w:rd%41 '\"é"
+WRITINGS = {"escaped": quote(PASSWORD, safe=""), "partly": "s3cr3t%2fp@ss%23w:rd%2541 '%22é", "plain": PASSWORD}
+"""How the password stands in the address. What stands there unescaped is read as an escape where it looks like one."""
+
+TRACES = ("s3cr3t", "p@ss#w", "p%40ss", "ss%23w", "w:rd")
+"""Parts of the password, in any writing, that occur in nothing else."""
+
+TELLS = """
+import os
+url, password = os.environ["DATABASE_URL"], os.environ["PGSECRET"]
+ctx.log.warning("connecting to %s", url)
+ctx.log.error("with %r", password, extra={"url": url})
+raise RuntimeError(f"cannot use {url} with {password} which is {password!r}")
+"""
+
+LOUD = {"DEBUG": "1", "LOG_LEVEL": "DEBUG"}
+
+
+def clean(text: str) -> None:
+    """Assert that no part of the password is in a text."""
+    for trace in TRACES:
+        assert trace not in text, (trace, text)
+
+
+def clean_result(result: Result) -> None:
+    """Assert it of all that a command printed, as it is and as a program reads it."""
+    clean(result.text)
+    if result.stdout.startswith("{"):
+        clean(str(result.json()))
+
+
+@pytest.fixture
+def owner(postgres_url: str) -> Iterator[str]:
+    """Give a role without a password, who may do anything in the test's database."""
+    name = f"owner_{uuid4().hex[:12]}"
+    sql(postgres_url, f"CREATE ROLE {name} LOGIN SUPERUSER")
+    yield name
+    sql(postgres_url, f"REASSIGN OWNED BY {name} TO postgres", f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+@pytest.fixture
+def guarded(project: Project, postgres_url: str, owner: str) -> Project:
+    """Give a project with a1 applied and b2 pending, whose address holds the password, escaped."""
+    return _guard(project, postgres_url, owner, WRITINGS["escaped"])
+
+
+def _guard(project: Project, url: str, owner: str, writing: str) -> Project:
+    password = unquote(writing)
+    literal = password.replace("'", "''")
+    sql(url, f"ALTER ROLE {owner} PASSWORD '{literal}'")
+    project.configure(main=with_user(url, f"{owner}:{writing}"))
+    project.env = {"DATABASE_URL": project.urls["main"], "PGSECRET": password}
+    project.tables("main", "a1")
+    clean_result(project.good("upgrade"))
+    project.table("main", "b2", "a1")
+    return project
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.connects], ids=lambda case: case.name)
+def test_no_error_shows_it(guarded: Project, case: Case) -> None:
+    """Every error that knows an address keeps the password to itself, with a traceback and as JSON too."""
+    case.arrange(guarded)
+    result = guarded.run(*case.args.split(), env=LOUD)
+    assert result.exit_code == case.code, result
+    assert "Traceback" in result.stderr
+    clean_result(result)
+    result = guarded.run(*case.args.split(), "--json")
+    assert result.error()["type"] == case.kind
+    clean_result(result)
+
+
+def test_no_command_shows_it(guarded: Project) -> None:
+    """No command prints the password, for a person or for a program, with everything logged."""
+    for words in ("status", "history", "heads", "show a1", "doctor", "upgrade", "verify", "downgrade -1", "stamp head"):
+        for more in ((), ("--json",), ("-vv",)):
+            result = guarded.good(*words.split(), *more, env={"LOG_LEVEL": "DEBUG"})
+            assert result.text
+            clean_result(result)
+
+
+@pytest.mark.parametrize("writing", WRITINGS)
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_script_that_tells(project: Project, postgres_url: str, owner: str, writing: str, form: str) -> None:
+    """What a script logs and raises is masked in every writing: on stderr, in the traceback, in JSON, in the tracker."""
+    _guard(project, postgres_url, owner, WRITINGS[writing])
+    project.toml.write_text(f'{project.toml.read_text()}[log]\nformat = "{form}"\n')
+    script(TELLS)(project)
+    for args, env in (((), {}), (("--json",), {}), ((), LOUD), (("--quiet",), LOUD)):
+        result = project.run("upgrade", *args, env=env)
+        assert result.exit_code == 1
+        assert "cannot use" in result.text
+        clean_result(result)
+    rows = runs(postgres_url, "revision = 'b2'")
+    assert "***" in rows[0]["error"]
+    clean(str([{**row, "source": ""} for row in rows]))
+
+
+@pytest.mark.parametrize("args", [("status",), ("upgrade",), ("doctor",), ("upgrade", "--json"), ("doctor", "--json")])
+def test_mongodb_does_not_show_it(project: Project, args: tuple[str, ...]) -> None:
+    """An address of MongoDB that cannot be reached, or whose options are wrong, is shown without its password."""
+    for end in ("127.0.0.1:1/shop?", "127.0.0.1:1/shop?replicaSet=r&w=wrong&maxPoolSize=none"):
+        project.configure(events=f"mongodb://app:{WRITINGS['escaped']}@{end}")
+        project.toml.write_text(project.toml.read_text() + 'connect_timeout = "500ms"\n')
+        result = project.run(*args, env=LOUD)
+        assert result.exit_code in (1, 3, 4), result
+        clean_result(result)
+
+
+@pytest.mark.parametrize("wrong", ["pool = 1", 'url2 = "x"', 'connect_timeout = "5"', "pool = [", 'pool = "x"'])
+def test_no_complaint_about_the_file_shows_it(project: Project, wrong: str) -> None:
+    """What is wrong beside an address is said without the address."""
+    project.configure(main="")
+    url = json.dumps(f"postgresql://app:{WRITINGS['escaped']}@127.0.0.1:1/shop")
+    project.toml.write_text(f"[databases.main]\nurl = {url}\n{wrong}\n")
+    result = project.run("status", env=LOUD)
+    assert result.exit_code == 3
+    clean_result(result)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:port", "127.0.0.1:99999", "[::1", "a b:1:2"])
+def test_an_address_that_cannot_be_read_does_not_show_it(project: Project, host: str) -> None:
+    """An address that cannot be taken apart is not shown at all."""
+    project.configure(main=f"postgresql://app:{WRITINGS['escaped']}@{host}/shop")
+    result = project.run("status", env=LOUD)
+    assert result.exit_code in (3, 4)
+    clean_result(result)

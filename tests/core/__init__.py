@@ -1,0 +1,1 @@
+"""The pure core, tested without servers and without mocks."""

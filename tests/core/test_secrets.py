@@ -1,0 +1,44 @@
+"""Texts without secrets."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from migrator.core.secrets import SHOWN_INSTEAD, Mask
+
+SECRETS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="*"), min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "text", "expected"),
+    [
+        pytest.param(["hunter2"], "password hunter2!", "password ***!", id="a word"),
+        pytest.param(["app"], "app applied (app)", "*** applied (***)", id="a word is not a part of one"),
+        pytest.param(["a.b"], "xa.by", "x***y", id="with a sign it counts anywhere"),
+        pytest.param(["a.b"], "aXb", "aXb", id="signs are no pattern"),
+        pytest.param(["p@s", "p@ss@word"], "p@ss@word p@s", "*** ***", id="the longest wins"),
+        pytest.param(["x"], "x=x", "***=***", id="every time"),
+        pytest.param(["", "pw"], "no pw here", "no *** here", id="the empty text is no secret"),
+        pytest.param([], "nothing", "nothing", id="no secrets"),
+        pytest.param([""], "", "", id="nothing at all"),
+    ],
+)
+def test_mask(secrets: list[str], text: str, expected: str) -> None:
+    """Each row's text without its secrets."""
+    assert expected == Mask(secrets)(text)
+
+
+@given(secret=SECRETS, others=st.lists(SECRETS, max_size=3))
+def test_any_secret(secret: str, others: list[str]) -> None:
+    """A secret that stands between brackets is gone, whichever others there are."""
+    assume(not any(set("[]") & set(each) for each in [secret, *others]))
+    assume(not any(secret in other for other in others))
+    assert secret not in Mask([secret, *others])(f"[{secret}]").strip("[]").replace(SHOWN_INSTEAD, "")
+    assert f"[{SHOWN_INSTEAD}]" == Mask([secret])(f"[{secret}]")
+
+
+@given(secrets=st.lists(SECRETS, max_size=3), text=st.text(max_size=30))
+def test_other_texts_stay(secrets: list[str], text: str) -> None:
+    """A text without any of the secrets is not touched."""
+    assume(not any(secret in text for secret in secrets))
+    assert text == Mask(secrets)(text)
