@@ -9,7 +9,8 @@ SELECT current_schema() AS schema,
        pg_catalog.to_regclass(pg_catalog.quote_ident(current_schema()) || '.migrator_lock') IS NOT NULL AS lock
 
 -- name: create
--- The tracker and the lock; run under the advisory lock, in one transaction.
+-- The tracker and the lock, in one transaction; its own lock is for those who hold a lease only, and no advisory lock.
+SELECT pg_catalog.pg_advisory_xact_lock(1835624306, 0);
 CREATE TABLE IF NOT EXISTS {lock} (
     name        text PRIMARY KEY,
     version     integer NOT NULL,
