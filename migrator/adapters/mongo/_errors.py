@@ -71,7 +71,7 @@ _HINTS: Mapping[type[core.MigratorError], str] = {
     core.StatementTimeout: "Raise `timeout` in the revision, or do the work in smaller parts.",
     core.OutcomeUnknown: "Run the command again; it first reads what the tracker says.",
     core.ConfigError: "Check the address of the database.",
-    core.TransactionAborted: "Run the command again; a transaction may last 60 seconds unless the server says otherwise.",
+    core.TransactionAborted: "Run the command again; by default a transaction may last 60 seconds.",
 }
 _NAME_CODES = frozenset({13, 26, 27, 48, 59, 67, 73, 85, 86, 40324})
 """Server errors whose quoted words are names, not values."""

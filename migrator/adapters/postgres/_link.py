@@ -72,7 +72,10 @@ class Link:
     @property
     def alive(self) -> bool:
         """Say whether the connection is open, as far as is known here."""
-        return not self.connection.is_closed()
+        try:
+            return not self.connection.is_closed()
+        except asyncpg.InterfaceError:  # the pool has taken a closed connection back
+            return False
 
     @property
     def closed(self) -> bool:

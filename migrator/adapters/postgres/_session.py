@@ -22,6 +22,8 @@ COMMIT = 60.0
 ROLLBACK = 8.0
 """Seconds for cancelling what runs and rolling back; after them the connection is closed, which does the same."""
 
+_DROPS_PLANS = re.compile(r"\b(DEALLOCATE|DISCARD)\b", re.IGNORECASE)
+
 _INVALID_INDEXES = """
     SELECT relname AS name, pg_catalog.quote_ident(nspname) || '.' || pg_catalog.quote_ident(relname) AS full_name
       FROM pg_catalog.pg_index
@@ -64,6 +66,8 @@ class PostgresSession:
                 hint="Give `direct_url` in migrator.toml; or write `allow_pooled = True` in the revision.",
             )
         context = Context(self._link, run, databases)
+        if _DROPS_PLANS.search(run.source):
+            self.tracker.forget_plans()
         opened = self._transaction(run, context, timeout) if run.transactional else self._plain(run, context, timeout)
         async with opened:
             yield context
