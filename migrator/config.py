@@ -22,9 +22,13 @@ _TRUE = ("1", "true", "yes", "on")
 
 
 class DatabaseTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[databases.NAME]`: `url`, the folder of `revisions`, the `pool` size, and `connect_timeout`."""
+    """`[databases.NAME]`: `url`, the folder of `revisions`, the `pool` size, and `connect_timeout`.
+
+    `direct_url` goes around a connection pooler; where it is given, it is used in place of `url`.
+    """
 
     url: str
+    direct_url: str = ""
     revisions: str = ""
     pool: int = 2
     connect_timeout: str = "5s"
@@ -166,7 +170,8 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
 def _mask(tables: FileTables, databases: Iterable[Database]) -> Mask:
     """Return what hides the passwords: as they are, as they stand in the addresses, and as a repr shows them."""
     found = {secret for database in databases for secret in database.url.secrets()}
-    found |= {match[1] for table in tables.databases.values() if (match := _WRITTEN.fullmatch(table.url))}
+    written = [address for table in tables.databases.values() for address in (table.url, table.direct_url)]
+    found |= {match[1] for address in written if (match := _WRITTEN.fullmatch(address))}
     return Mask({*found, *(repr(secret)[1:-1] for secret in found)})
 
 
@@ -176,9 +181,10 @@ def _database(name: str, table: DatabaseTable, root: Path, *, alone: bool) -> Da
         raise ConfigError(f"{where}: the name may hold letters, digits, _ and -, and begins with a letter")
     if table.pool < 2:  # noqa: PLR2004 - the run's own connection, and one for whatever looks on
         raise ConfigError(f"{where}.pool is {table.pool}, and at least 2 are needed")
-    scheme, colon, server = table.url.partition(":")
+    address, key = (table.direct_url, "direct_url") if table.direct_url else (table.url, "url")
+    scheme, colon, server = address.partition(":")
     embedded = server if scheme == EMBEDDED and colon else ""
-    url = Url(scheme=EMBEDDED, database=name) if embedded else Url.parse(table.url, f"{where}.url")
+    url = Url(scheme=EMBEDDED, database=name) if embedded else Url.parse(address, f"{where}.{key}")
     return Database(
         name=name,
         url=url,

@@ -1,9 +1,9 @@
 """One connection for many holders: opened by the first, closed by the last."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from migrator.core.errors import UsageError
 from migrator.core.protocols import ConnectionStatus
@@ -92,3 +92,22 @@ class Shared(Generic[T]):
                 )
             self._loop = loop
             self._turn = asyncio.Lock()
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end whatever happens to the caller; a cancellation that came meanwhile is told at the next await.
+
+    `work` must end by itself within a bounded time.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    result = task.result()
+    caller = asyncio.current_task()
+    if cancelled and caller is not None:
+        caller.cancel()
+    return result

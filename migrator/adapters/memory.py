@@ -172,11 +172,19 @@ class _Session:
         self.tracker = _Tracker(name, place)
         self.lock = _Lock(name, place, self.tracker)
 
+    @property
+    def alive(self) -> bool:
+        """Say yes."""
+        return True
+
     @asynccontextmanager
-    async def step(self, run: Run, *, timeout: float, databases: Databases) -> AsyncIterator[Context]:
+    async def step(
+        self, run: Run, *, timeout: float, databases: Databases, allow_pooled: bool = False
+    ) -> AsyncIterator[Context]:
         """Open the context of a step; see the protocol. The time limit ends whatever the script awaits."""
         from asyncio import timeout as at_most
 
+        del allow_pooled
         context = Context(deepcopy(self._place.things) if run.transactional else self._place.things, run, databases)
         self.tracker.waiting = [] if run.transactional else None
         try:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from migrator.core.protocols import Notifier
     from migrator.runtime.migrator import Migrator
 
+STOPPED = 130
+
 _COMMON = (
     click.option("--config", "config_path", metavar="FILE", help="Read FILE instead of migrator.toml."),
     click.option(
@@ -129,12 +131,25 @@ def _run(console: Console, start: Callable[[], Awaitable[int | None]]) -> int:
 
 
 async def _with_signals(start: Callable[[], Awaitable[int | None]]) -> int | None:
-    """Run a command; SIGTERM and Ctrl-C cancel it, so that it can roll back and release its locks."""
+    """Run a command; SIGTERM and Ctrl-C cancel it, so that it can roll back and release its locks.
+
+    The second signal does not wait for that: the next command settles what is left.
+    """
     import asyncio
+    import os
     import signal
 
     task = asyncio.ensure_future(start())
+    received = 0
+
+    def stop() -> None:
+        nonlocal received
+        received += 1
+        if received > 1:
+            os._exit(STOPPED)
+        task.cancel()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop)
     return await task

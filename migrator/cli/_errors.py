@@ -36,7 +36,6 @@ _EARLY = (
 
 UNCHANGED = "Nothing was changed."
 USAGE = 3
-STOPPED = 130
 
 
 def show(error: BaseException, *, mask: Mask, as_json: bool, debug: bool) -> int:

@@ -33,6 +33,8 @@ The number is the exit code of the command that ends with it.
     │   ├── PermissionDenied          5
     │   ├── StatementFailed           1
     │   ├── StatementTimeout          1
+    │   ├── TransactionAborted        1   a deadlock, a conflict, a lock that was not free: begun again it may succeed
+    │   ├── ResourcesExhausted        1   the server's disk or memory is full
     │   ├── TransactionEscaped        1   the script ended the transaction it runs in
     │   ├── TrackerRefused           12   the tracker does not accept this write
     │   └── TrackerNewer              3   written by a newer migrator
@@ -257,6 +259,16 @@ class StatementFailed(DatabaseError):
 
 class StatementTimeout(DatabaseError):
     """A time limit ended a statement on the server."""
+
+
+class TransactionAborted(DatabaseError):
+    """The server ended a transaction that may succeed when it is begun again from the start."""
+
+    retryable = True
+
+
+class ResourcesExhausted(DatabaseError):
+    """The server has no disk or no memory left."""
 
 
 class TransactionEscaped(DatabaseError):

@@ -154,12 +154,19 @@ class Session(Protocol):
     def lock(self) -> Lock:
         """The lock, over this connection."""
 
-    def step(self, run: Run, *, timeout: float, databases: "Databases") -> AbstractAsyncContextManager[Context]:
+    @property
+    def alive(self) -> bool:
+        """Say whether the connection is open, as far as is known here. Touches no network."""
+
+    def step(
+        self, run: Run, *, timeout: float, databases: "Databases", allow_pooled: bool = False
+    ) -> AbstractAsyncContextManager[Context]:
         """Open the context in which a script runs; `run.transactional` says whether in a transaction.
 
         Leaving it without an error commits, with whatever `Tracker.finish` wrote in it; leaving it with one rolls
         back. A commit that was never answered raises OutcomeUnknown. `timeout` is in seconds and is also given to
-        the server; 0 means none. `databases` opens other databases for the script.
+        the server; 0 means none. `databases` opens other databases for the script. A step outside a transaction is
+        refused (PlanRefused) behind a pooler that would scatter its statements, unless `allow_pooled`.
         """
 
 

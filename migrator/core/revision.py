@@ -48,6 +48,7 @@ class Header:
     transaction: bool | None = None
     timeout: float | None = None
     rerunnable: bool = False
+    allow_pooled: bool = False
     on_failed_verify: str | None = None
     title: str = ""
     functions: frozenset[str] = frozenset()

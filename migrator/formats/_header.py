@@ -17,6 +17,7 @@ CONSTANTS = (
     "transaction",
     "timeout",
     "rerunnable",
+    "allow_pooled",
     "on_failed_verify",
 )
 FUNCTIONS = ("upgrade", "downgrade", "verify")
@@ -132,5 +133,6 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "transaction": _flag,
     "timeout": _timeout,
     "rerunnable": _flag,
+    "allow_pooled": _flag,
     "on_failed_verify": _on_failed_verify,
 }

@@ -15,10 +15,16 @@ from migrator.core.run import Effect, Run
 
 
 class Failure(Exception):
-    """A step that failed: why, whether anything had been sent, and what is known of the effect (None: derive it)."""
+    """A step that failed: why, whether anything had been sent, and what is known of the effect (None: derive it).
 
-    def __init__(self, message: str, reason: str, *, touched: bool, effect: Effect | None = None) -> None:
+    `exit_code` is 0 where the cause decides.
+    """
+
+    def __init__(
+        self, message: str, reason: str, *, touched: bool, effect: Effect | None = None, exit_code: int = 0
+    ) -> None:
         super().__init__(message)
+        self.exit_code = exit_code
         self.reason = reason
         self.touched = touched
         self.effect = effect
@@ -56,6 +62,7 @@ def explained(
     cause = failure.__cause__
     if kind is RunFailed and isinstance(cause, MigratorError):
         error.exit_code = cause.exit_code
+    error.exit_code = failure.exit_code or error.exit_code
     return error
 
 

@@ -118,29 +118,43 @@ class Runner:
         touched = [False]
         try:
             async with asyncio.timeout(limit + GRACE if limit else None) as scope:
-                return await self._body(work, limit, touched)
+                return await self._body(work, limit, touched, scope)
         except (LockLost, OutcomeUnknown):
             raise
         except Verdict as error:
             raise Failure(str(error), "verify_failed", touched=touched[0], effect=error.effect) from error
         except Exception as error:
-            late = isinstance(error, StatementTimeout) or (isinstance(error, TimeoutError) and scope.expired())
-            text = f"took longer than {limit:g} s" if late else said(error, work.run.path)
-            raise Failure(text, "timeout" if late else "error", touched=touched[0]) from error
+            raise self._failure(work, error, touched[0], scope, limit) from error
 
-    async def _body(self, work: _Work, limit: float, touched: list[bool]) -> Run:
+    def _failure(self, work: _Work, error: Exception, touched: bool, scope: asyncio.Timeout, limit: float) -> Failure:
+        """Return what an error in a step means: a time limit, a server that is gone, or the script's own."""
+        late = isinstance(error, StatementTimeout) or (isinstance(error, TimeoutError) and scope.expired())
+        if late and not self._held[work.run.database].session.alive:
+            text = f"the server has not answered for {limit:g} s, and not when it was told to stop either"
+            return Failure(text, "error", touched=touched, exit_code=ConnectionLost.exit_code)
+        text = f"took longer than {limit:g} s" if late else said(error, work.run.path)
+        return Failure(text, "timeout" if late else "error", touched=touched)
+
+    async def _body(self, work: _Work, limit: float, touched: list[bool], scope: asyncio.Timeout) -> Run:
         held = self._held[work.run.database]
         function = work.script.function(work.step.direction)
         if function is None:
             raise AssertionError(f"{work.step.key} has no {work.step.direction}; a plan never holds such a step")
         done = work.run.moved(Status.SUCCESS, Effect.FULL)
-        async with held.session.step(work.run, timeout=limit, databases=self._databases) as context:
+        opened = held.session.step(
+            work.run,
+            timeout=limit,
+            databases=self._databases,
+            allow_pooled=work.step.revision.header.allow_pooled,
+        )
+        async with opened as context:
             try:
                 await function(context)
                 await context.settle()
                 if work.step.direction is Direction.UPGRADE:
                     await check(work.script, context)
                 await held.session.tracker.finish(done, work.following)
+                scope.reschedule(None)  # the work is done, and what is left must not be cut: the commit
             finally:
                 touched[0] = context.touched
         return done

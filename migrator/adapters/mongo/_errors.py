@@ -21,12 +21,6 @@ NOT_IN_TRANSACTION = (
 )
 
 
-class TransactionAborted(core.StatementFailed):
-    """The server ended the transaction; begun again from the start it may succeed."""
-
-    retryable = True
-
-
 CLASSES: Mapping[type[Exception], type[core.MigratorError]] = {
     driver.PyMongoError: core.StatementFailed,
     driver.ProtocolError: core.ConnectionLost,
@@ -63,7 +57,7 @@ CODES: Mapping[int, type[core.DatabaseError]] = {
     **dict.fromkeys(_AUTHENTICATION, core.AuthenticationFailed),
     **dict.fromkeys(_STEPPED_DOWN, core.ConnectionLost),
     **dict.fromkeys(_TIMES, core.StatementTimeout),
-    **dict.fromkeys(_RETRYABLE, TransactionAborted),
+    **dict.fromkeys(_RETRYABLE, core.TransactionAborted),
     13: core.PermissionDenied,
     263: core.StatementFailed,
 }
@@ -77,7 +71,7 @@ _HINTS: Mapping[type[core.MigratorError], str] = {
     core.StatementTimeout: "Raise `timeout` in the revision, or do the work in smaller parts.",
     core.OutcomeUnknown: "Run the command again; it first reads what the tracker says.",
     core.ConfigError: "Check the address of the database.",
-    TransactionAborted: "Run the command again; a transaction may last 60 seconds unless the server says otherwise.",
+    core.TransactionAborted: "Run the command again; by default a transaction may last 60 seconds.",
 }
 _NAME_CODES = frozenset({13, 26, 27, 48, 59, 67, 73, 85, 86, 40324})
 """Server errors whose quoted words are names, not values."""

@@ -31,8 +31,15 @@ class MongoSession:
         self.tracker: Tracker = self._tracker
         self.lock: Lock = MongoLock(work, self._tracker, name, appname)
 
+    @property
+    def alive(self) -> bool:
+        """Say yes: the driver opens connections as it needs them."""
+        return True
+
     @asynccontextmanager
-    async def step(self, run: Run, *, timeout: float, databases: Databases) -> AsyncIterator[Context]:
+    async def step(
+        self, run: Run, *, timeout: float, databases: Databases, allow_pooled: bool = False
+    ) -> AsyncIterator[Context]:
         """Open the context in which a script runs; `timeout` is in seconds, 0 means none.
 
         In a transaction: leaving without an error commits, together with whatever the tracker wrote inside; leaving
@@ -42,6 +49,7 @@ class MongoSession:
         The server ends a command at the timeout. pymongo has no comment for every command of a client, so a script's
         commands are known on the server by the name of the client (`appName` in `$currentOp`).
         """
+        del allow_pooled  # nobody pools MongoDB's connections
         if run.transactional:
             self._need_transactions()
         context = Context(run, databases, self._work.db)

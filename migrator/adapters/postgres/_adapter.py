@@ -12,13 +12,33 @@ from migrator.adapters.postgres import CAPABILITIES, KIND
 from migrator.adapters.postgres._context import Context
 from migrator.adapters.postgres._errors import translated
 from migrator.adapters.postgres._examine import examine
-from migrator.adapters.postgres._link import Connection, Link
+from migrator.adapters.postgres._link import LIMIT, Connection, Link
+from migrator.adapters.postgres._lock import AdvisoryLock, LeaseLock
+from migrator.adapters.postgres._queries import Queries
 from migrator.adapters.postgres._session import PostgresSession
-from migrator.core.errors import ConnectionFailed
-from migrator.core.protocols import ConnectionStatus, Databases, Findings
+from migrator.adapters.postgres._tracker import PostgresTracker
+from migrator.core.errors import ConnectionFailed, StatementFailed
+from migrator.core.protocols import ConnectionStatus, Databases, Findings, Lock
 from migrator.core.url import Url
 
 DEFAULT_PORT = 5432
+_MORTAL = {
+    "idle_session_timeout": "30s",
+    "idle_in_transaction_session_timeout": "30s",
+    "client_connection_check_interval": "1s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+"""What frees the lock of a holder that is dead, paused or cut off, in seconds instead of hours.
+
+We say that we live every five seconds (`AdvisoryLock.interval`); a script that blocks the event loop for 30 s loses its
+session.
+"""
+
+_UNKNOWN_SETTING = ("08P01", "42704", "22023", "0A000")
+"""SQLSTATEs with which a pooler or an unusual server refuses those settings."""
+
 ATTEMPTS = 3
 """How often a refused connection is tried again."""
 
@@ -35,17 +55,41 @@ class PostgresAdapter:
         self._size = pool
         self._timeout = connect_timeout
         self._release = release
+        self._pooled = False
         self._shared: Shared[Any] = Shared(url, self._open, self._close)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[PostgresSession]:
         """Hold a connection for the lock, the tracker and the work."""
         async with self._shared.hold() as pool, self._connection(pool) as connection:
-            session = await PostgresSession.begin(self._name, Link(connection))
+            session = await self._begin(pool, connection)
             try:
                 yield session
             finally:
                 await session.end()
+
+    async def _begin(self, pool: Any, connection: Any) -> PostgresSession:
+        """Find the tracker's schema and the kind of lock. StatementFailed where the search path has no schema."""
+        link = Link(connection)
+        row = (await link.fetch(Queries("").text("place"), (), "look for the tracker", limit=LIMIT))[0]
+        if row["schema"] is None:
+            raise StatementFailed(
+                f"the search path of {self._name} has no schema, so there is no place for the tracker",
+                hint="Create the schema, or set it: ALTER ROLE ... SET search_path = ...",
+            )
+        queries = Queries(row["schema"])
+        tracker = PostgresTracker(self._name, link, queries, exists=row["tracker"] and row["lock"])
+        self._pooled = row["pid"] != connection.get_server_pid()
+        if self._pooled:
+            lock: Lock = LeaseLock(self._name, link, queries, tracker, lambda: self._beside(pool))
+        else:
+            lock = AdvisoryLock(self._name, link, queries, tracker)
+        return PostgresSession(link, tracker, lock, pooled=self._pooled)
+
+    @asynccontextmanager
+    async def _beside(self, pool: Any) -> AsyncIterator[Link]:
+        async with self._connection(pool) as connection:
+            yield Link(connection)
 
     @asynccontextmanager
     async def context(self, source: str = "", databases: Databases | None = None) -> AsyncIterator[Context]:
@@ -87,20 +131,34 @@ class PostgresAdapter:
         raise AssertionError("stamina raises the last error")
 
     async def _open_once(self) -> Any:
+        """Open the pool with a session that the server ends when we fall silent, where the server lets us say so."""
         with translated(f"connect to {self._url}", connected=False):
-            pool = asyncpg.create_pool(
-                dsn=self._url.bare("postgresql"),
-                user=self._url.user or None,
-                password=self._url.password or None,
-                min_size=1,
-                max_size=self._size,
-                timeout=self._timeout,
-                statement_cache_size=0,  # a cached plan does not survive the DDL that a revision runs
-                connection_class=Connection,
-                server_settings={"application_name": f"migrator:{self._name}"},
-            )
             async with asyncio.timeout(self._timeout):
-                return await pool
+                try:
+                    return await self._pool({**_MORTAL, "application_name": f"migrator:{self._name}"})
+                except asyncpg.PostgresError as error:
+                    if getattr(error, "sqlstate", "") not in _UNKNOWN_SETTING:
+                        raise
+                return await self._pool({"application_name": f"migrator:{self._name}"})
+
+    async def _pool(self, settings: dict[str, str]) -> Any:
+        return await asyncpg.create_pool(
+            dsn=self._url.bare("postgresql"),
+            user=self._url.user or None,
+            password=self._url.password or None,
+            min_size=1,
+            max_size=self._size,
+            timeout=self._timeout,
+            statement_cache_size=0,  # a cached plan does not survive the DDL that a revision runs
+            connection_class=Connection,
+            server_settings=settings,
+            reset=self._reset,
+        )
+
+    async def _reset(self, connection: Any) -> None:
+        """Make a connection fit for the next holder; behind a pooler its session is not ours to reset."""
+        if not self._pooled:
+            await connection.reset(timeout=CLOSE_TIMEOUT)
 
     async def _close(self, pool: Any) -> None:
         try:

@@ -14,8 +14,10 @@ from migrator.core.errors import (
     DatabaseMissing,
     MigratorError,
     PermissionDenied,
+    ResourcesExhausted,
     StatementFailed,
     StatementTimeout,
+    TransactionAborted,
 )
 
 _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
@@ -24,6 +26,11 @@ _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
     ("42501", PermissionDenied, "Use a user who may do this, or grant it; `migrator doctor` lists what is needed."),
     ("25006", PermissionDenied, "This server or user is read-only; point the address at the primary."),
     ("53300", ConnectionFailed, "The server has no connection left; try again later or raise max_connections."),
+    ("53100", ResourcesExhausted, "Make room on the server's disk, then run the command again."),
+    ("53", ResourcesExhausted, "The server lacks memory or another resource; its log says which."),
+    ("40001", TransactionAborted, "Run the command again: another transaction was in the way."),
+    ("40P01", TransactionAborted, "Run the command again: it was the victim of a deadlock."),
+    ("55P03", TransactionAborted, "Somebody held a lock on the table for too long; run the command again."),
     ("57014", StatementTimeout, 'Give the revision more time (`timeout = "30m"`), or do the work in smaller parts.'),
     ("57P", ConnectionLost, "The server is shutting down or ended our connection; run the command again."),
     ("08", ConnectionLost, "Run the command again; it finds out what was done."),

@@ -1,13 +1,18 @@
 """One connection of one's own: statements take turns on it, and text nobody waits for rides with what follows."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
 from migrator.adapters.postgres._errors import translate
+from migrator.core.errors import StatementFailed
+
+LIMIT = 30.0
+"""Seconds that a short statement of ours may take; then the server counts as gone."""
 
 _JOIN = "\n;\n"
 """A line of its own, because a text may end with a comment."""
@@ -65,9 +70,12 @@ class Link:
         self._ahead: list[Part] = []
 
     @property
-    def idle(self) -> bool:
-        """Say whether nothing is being sent right now."""
-        return not self._turn.locked()
+    def alive(self) -> bool:
+        """Say whether the connection is open, as far as is known here."""
+        try:
+            return not self.connection.is_closed()
+        except asyncpg.InterfaceError:  # the pool has taken a closed connection back
+            return False
 
     @property
     def closed(self) -> bool:
@@ -90,39 +98,56 @@ class Link:
         """Drop what waits to be sent."""
         self._ahead.clear()
 
-    async def execute(self, text: str, doing: str, *, path: str = "") -> str:
-        """Send what waits and this text in one round trip; return the last status, such as `UPDATE 3`."""
+    async def execute(self, text: str, doing: str, *, path: str = "", limit: float | None = None) -> str:
+        """Send what waits and this text in one round trip; return the last status, such as `UPDATE 3`.
+
+        `limit` is in seconds: whoever is silent for longer is gone, and the connection is closed.
+        """
         parts = [*self._ahead, Part(text, path)]
         self._ahead.clear()
         whole = _JOIN.join(part.text for part in parts)
-        async with self._turn:
-            try:
-                return str(await self.connection.execute(whole))
-            except Exception as error:
-                raise self._explained(error, doing, parts) from error
+        return str(await self._send(self.connection.execute, (whole,), doing, parts, limit))
 
     async def execute_with(self, text: str, args: Sequence[Any], doing: str) -> str:
         """Send what waits, then one statement with arguments; return its status."""
         await self.flush(doing)
-        async with self._turn:
-            try:
-                return str(await self.connection.execute(text, *args))
-            except Exception as error:
-                raise self._explained(error, doing, []) from error
+        return str(await self._send(self.connection.execute, (text, *args), doing, [], None))
 
-    async def fetch(self, text: str, args: Sequence[Any], doing: str, *, path: str = "") -> list[Any]:
+    async def fetch(
+        self, text: str, args: Sequence[Any], doing: str, *, path: str = "", limit: float | None = None
+    ) -> list[Any]:
         """Send what waits, then one statement with arguments; return its rows."""
         await self.flush(doing)
-        async with self._turn:
-            try:
-                return list(await self.connection.fetch(text, *args))
-            except Exception as error:
-                raise self._explained(error, doing, [Part(text, path)]) from error
+        return list(await self._send(self.connection.fetch, (text, *args), doing, [Part(text, path)], limit))
 
     async def flush(self, doing: str) -> None:
         """Send what waits."""
         if self._ahead:
             await self.execute("", doing)
+
+    async def ping(self) -> None:
+        """Tell the server that we live, unless a statement under way says as much. Sends nothing that waits."""
+        if self._turn.locked():
+            return
+        with suppress(StatementFailed):  # a transaction that failed answers, too
+            await self._send(self.connection.execute, ("SELECT 1",), "keep the connection", [], LIMIT)
+
+    async def _send(
+        self,
+        call: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        doing: str,
+        parts: list[Part],
+        limit: float | None,
+    ) -> Any:
+        async with self._turn:
+            try:
+                async with asyncio.timeout(limit) as scope:
+                    return await call(*args)
+            except Exception as error:
+                if isinstance(error, TimeoutError) and scope.expired():
+                    self.connection.terminate()
+                raise self._explained(error, doing, parts) from error
 
     def _explained(self, error: Exception, doing: str, parts: list[Part]) -> Exception:
         known = translate(error, doing)

@@ -1,9 +1,17 @@
-"""The lock of one PostgreSQL database: a session advisory lock, and a row that tells people who holds it."""
+"""The lock of one PostgreSQL database, in two forms that shut each other out.
+
+On a direct connection it is a session advisory lock, which lives as long as the connection that does the work. Behind
+a pooler in transaction mode such a lock holds nobody off and leaks (measured: 8 holders at once), so there it is a
+lease in the lock's row, on the server's clock. Either way the row tells people who holds it, and its fence grows.
+"""
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 from zlib import crc32
 
-from migrator.adapters.postgres._link import Link
+from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._queries import Queries
 from migrator.adapters.postgres._tracker import PostgresTracker
 from migrator.core.errors import ConnectionLost, DatabaseError, LockHeld, LockLost
@@ -12,62 +20,26 @@ from migrator.core.protocols import Holder, Owner
 CLASS = 0x6D696772
 """The first key of the advisory lock, "migr"; the second is made of the tracker's schema."""
 
+LEASE = 15.0
+GONE = 30.0
+"""Seconds to wait until the predecessor's statements have ended on the server."""
 
-class PostgresLock:
-    """Implements `core.protocols.Lock`.
 
-    The lock is tried, never waited for, outside every transaction, on the connection that does the work: a waiting
-    or an idle transaction would block CREATE INDEX CONCURRENTLY (references: reliability 3.2). It lives exactly as
-    long as that connection, so it needs no lease.
-    """
-
-    lease = math.inf
-    interval = 15.0
+class _RowOfLock:
+    """What both forms share: the row."""
 
     def __init__(self, name: str, link: Link, queries: Queries, tracker: PostgresTracker) -> None:
         self._name = name
         self._link = link
         self._queries = queries
         self._tracker = tracker
-        self._held = False
-
-    @property
-    def _keys(self) -> dict[str, int]:
-        key = crc32(self._queries.schema.encode()) & 0x7FFFFFFF
-        return {"class": CLASS, "key": key}
-
-    async def acquire(self, owner: Owner) -> int:
-        """Try once. Raises LockHeld with the holder."""
-        keys = self._keys
-        text = f"SELECT pg_catalog.pg_try_advisory_lock({keys['class']}, {keys['key']}) AS taken"
-        if not (await self._link.fetch(text, (), "take the lock"))[0]["taken"]:
-            holder = await self.holder()
-            raise LockHeld(
-                f"the lock of {self._name} is held by {holder or 'somebody who has not said who'}",
-                state="Nothing was changed.",
-                hint="Wait for it (`--lock-timeout 30m`), or look at `migrator status`.",
-            )
-        self._held = True
-        await self._tracker.ensure()
-        await self._tracker.prepare()
-        rows = await self._link.fetch(
-            self._queries.text("take", {**owner._asdict(), "owner": owner.token}), (), "take the lock"
-        )
-        return int(rows[0]["fence"])
-
-    async def renew(self) -> None:
-        """Keep the session alive; LockLost where it is gone."""
-        if not self._link.idle:
-            return
-        try:
-            await self._link.fetch("SELECT 1", (), "keep the lock")
-        except ConnectionLost as error:
-            raise LockLost(f"the lock of {self._name} is lost: {error.message}", hint=error.hint) from error
+        key = crc32(queries.schema.encode()) & 0x7FFFFFFF
+        self._keys = {"class": CLASS, "key": key}
 
     async def holder(self) -> Holder | None:
-        """Return who holds the advisory lock, None where nobody does or there is no tracker yet."""
+        """Return who holds the lock in either form, None where nobody does or there is no tracker yet."""
         try:
-            rows = await self._link.fetch(self._queries.text("holder", self._keys), (), "see who holds the lock")
+            rows = await self._ask("holder", self._keys)
         except DatabaseError:
             return None
         if not rows:
@@ -75,12 +47,103 @@ class PostgresLock:
         row = rows[0]
         return Holder(row["host"], row["pid"], row["user"], row["since"] or "", row["doing"] or "")
 
+    async def _ask(self, query: str, values: dict[str, Any]) -> list[Any]:
+        return await self._link.fetch(self._queries.text(query, values), (), "ask about the lock", limit=LIMIT)
+
+    async def _held(self) -> LockHeld:
+        return LockHeld(
+            f"the lock of {self._name} is held by {await self.holder() or 'somebody who has not said who'}",
+            state="Nothing was changed.",
+            hint="Wait for it (`--lock-timeout 30m`), or end it: `migrator unlock` shows whom that would hit.",
+        )
+
+    def _values(self, owner: Owner, lease: float) -> dict[str, Any]:
+        return {**owner._asdict(), **self._keys, "owner": owner.token, "lease": lease}
+
+
+class AdvisoryLock(_RowOfLock):
+    """Implements `core.protocols.Lock` on a direct connection.
+
+    The lock is tried, never waited for, outside every transaction, on the connection that does the work: a waiting
+    or an idle transaction would block CREATE INDEX CONCURRENTLY (references: reliability 3.2).
+    """
+
+    lease = math.inf
+    interval = 5.0
+    held = False
+
+    async def acquire(self, owner: Owner) -> int:
+        """Try once. Raises LockHeld with the holder."""
+        if not (await self._ask("lock", self._keys))[0]["taken"]:
+            raise await self._held()
+        self.held = True
+        await self._tracker.ensure()
+        await self._tracker.prepare()
+        rows = await self._ask("take", self._values(owner, 0.0))
+        if not rows:
+            await self.release()
+            raise await self._held()
+        return int(rows[0]["fence"])
+
+    async def renew(self) -> None:
+        """Keep the session alive; LockLost where it is gone."""
+        try:
+            await self._link.ping()
+        except ConnectionLost as error:
+            raise LockLost(f"the lock of {self._name} is lost: {error.message}", hint=error.hint) from error
+
     async def release(self) -> None:
-        """Give the advisory lock back."""
-        if not self._held:
+        """Give the advisory lock back. LockLost where it was not ours any more."""
+        if not self.held:
             return
-        self._held = False
-        keys = self._keys
-        text = f"SELECT pg_catalog.pg_advisory_unlock({keys['class']}, {keys['key']}) AS freed"
-        if not (await self._link.fetch(text, (), "release the lock"))[0]["freed"]:
+        self.held = False
+        if not (await self._ask("unlock", self._keys))[0]["freed"]:
             raise LockLost(f"the lock of {self._name} was not ours any more when it was released")
+
+
+class LeaseLock(_RowOfLock):
+    """Implements `core.protocols.Lock` behind a pooler. `beside` opens a second connection for the renewals."""
+
+    lease = LEASE
+    interval = 3.0
+
+    def __init__(
+        self,
+        name: str,
+        link: Link,
+        queries: Queries,
+        tracker: PostgresTracker,
+        beside: Callable[[], AbstractAsyncContextManager[Link]],
+    ) -> None:
+        super().__init__(name, link, queries, tracker)
+        self._beside = beside
+        self._token = ""
+
+    async def acquire(self, owner: Owner) -> int:
+        """Try once. Raises LockHeld with the holder."""
+        await self._tracker.ensure()
+        rows = await self._ask("take", self._values(owner, LEASE))
+        if not rows:
+            raise await self._held()
+        self._token = owner.token
+        if (await self._ask("advised", self._keys))[0]["held"]:  # somebody on a direct connection
+            await self.release()
+            raise await self._held()
+        return int(rows[0]["fence"])
+
+    async def renew(self) -> None:
+        """Keep the lease. Raises LockLost where it is somebody else's or has run out."""
+        async with self._beside() as link:
+            text = self._queries.text("renew", {"owner": self._token, "lease": LEASE})
+            if not await link.fetch(text, (), "renew the lock", limit=self.interval):
+                raise LockLost(
+                    f"the lease on {self._name} has run out, or somebody else has it by now",
+                    state="The tracker refuses every write of this command from here on.",
+                    hint="Run the command again; it reads the tracker under the lock first.",
+                )
+
+    async def release(self) -> None:
+        """Let the lease run out now."""
+        token, self._token = self._token, ""
+        if token:
+            await self._ask("renew", {"owner": token, "lease": 0.0})

@@ -1,54 +1,70 @@
 """One connection for the lock, the tracker and the work: they live and die together."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import NoReturn
 
+from migrator.adapters._shared import to_the_end
 from migrator.adapters.postgres._context import Context
 from migrator.adapters.postgres._errors import translate
-from migrator.adapters.postgres._link import Link
-from migrator.adapters.postgres._lock import PostgresLock
-from migrator.adapters.postgres._queries import Queries, literal
+from migrator.adapters.postgres._link import LIMIT, Link
+from migrator.adapters.postgres._queries import literal
 from migrator.adapters.postgres._tracker import PostgresTracker
-from migrator.core.errors import ConnectionLost, DatabaseError, OutcomeUnknown, StatementFailed
-from migrator.core.protocols import Databases
+from migrator.core.errors import ConnectionLost, DatabaseError, MigratorError, OutcomeUnknown, PlanRefused
+from migrator.core.protocols import Databases, Lock
+from migrator.core.revision import Direction
 from migrator.core.run import Run
+
+COMMIT = 60.0
+"""Seconds that a commit may take; after them its outcome is unknown."""
+
+ROLLBACK = 8.0
+"""Seconds for cancelling what runs and rolling back; after them the connection is closed, which does the same."""
 
 _DROPS_PLANS = re.compile(r"\b(DEALLOCATE|DISCARD)\b", re.IGNORECASE)
 
+_INVALID_INDEXES = """
+    SELECT relname AS name, pg_catalog.quote_ident(nspname) || '.' || pg_catalog.quote_ident(relname) AS full_name
+      FROM pg_catalog.pg_index
+      JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid
+      JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
+     WHERE NOT indisvalid AND relkind = 'i'
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.index_relid = indexrelid)
+"""
+
 
 class PostgresSession:
-    """Implements `core.protocols.Session`."""
+    """Implements `core.protocols.Session`. `pooled` says that a pooler in transaction mode is in between."""
 
-    def __init__(self, link: Link, tracker: PostgresTracker, lock: PostgresLock) -> None:
+    def __init__(self, link: Link, tracker: PostgresTracker, lock: Lock, *, pooled: bool) -> None:
         self._link = link
+        self._pooled = pooled
         self.tracker = tracker
         self.lock = lock
 
-    @classmethod
-    async def begin(cls, name: str, link: Link) -> "PostgresSession":
-        """Find the tracker's schema. StatementFailed where the search path has none."""
-        row = (await link.fetch(Queries("").text("place"), (), "look for the tracker"))[0]
-        if row["schema"] is None:
-            raise StatementFailed(
-                f"the search path of {name} has no schema, so there is no place for the tracker",
-                hint="Create the schema, or set it: ALTER ROLE ... SET search_path = ...",
-            )
-        queries = Queries(row["schema"])
-        tracker = PostgresTracker(name, link, queries, exists=row["tracker"] and row["lock"])
-        return cls(link, tracker, PostgresLock(name, link, queries, tracker))
+    @property
+    def alive(self) -> bool:
+        """Say whether the connection is open, as far as is known here."""
+        return self._link.alive
 
     async def end(self) -> None:
         """Release what is held, whatever happened before; a connection that is gone holds nothing."""
-        if self._link.closed:
-            return
-        with suppress(ConnectionLost):
-            await self.lock.release()
+        if self._link.alive:
+            with suppress(ConnectionLost):
+                await self.lock.release()
 
     @asynccontextmanager
-    async def step(self, run: Run, *, timeout: float, databases: Databases) -> AsyncIterator[Context]:
+    async def step(
+        self, run: Run, *, timeout: float, databases: Databases, allow_pooled: bool = False
+    ) -> AsyncIterator[Context]:
         """Open the context of a step; see the protocol."""
+        if self._pooled and not run.transactional and not allow_pooled:
+            raise PlanRefused(
+                f"{run.database}:{run.revision} runs outside a transaction, and a pooler stands before {run.database}",
+                state="Nothing of it was run.",
+                hint="Give `direct_url` in migrator.toml; or write `allow_pooled = True` in the revision.",
+            )
         context = Context(self._link, run, databases)
         if _DROPS_PLANS.search(run.source):
             self.tracker.forget_plans()
@@ -59,29 +75,27 @@ class PostgresSession:
     @asynccontextmanager
     async def _transaction(self, run: Run, context: Context, timeout: float) -> AsyncIterator[None]:
         limit = f"SET LOCAL statement_timeout = {int(timeout * 1000)};" if timeout else ""
-        self._link.later(f"RESET ALL; BEGIN; {limit} SET LOCAL migrator.run = {literal(run.run_id)}")
+        reset = "" if self._pooled else "RESET ALL;"
+        self._link.later(f"{reset} BEGIN; {limit} SET LOCAL migrator.run = {literal(run.run_id)}")
         self.tracker.open_run = run.run_id
         try:
             await context.prepare(run.source)
             yield
             await context.close()
             await self._commit(run, context)
-        except BaseException as error:
-            await asyncio.shield(self._roll_back(context))
-            known = translate(error, "run the script") if isinstance(error, Exception) else None
-            if known is None:
-                raise
-            raise known from error
+        except BaseException as error:  # noqa: BLE001 - raised again as ours
+            await to_the_end(self._roll_back(context))
+            _reraise(error)
         finally:
             self.tracker.open_run = ""
 
     async def _commit(self, run: Run, context: Context) -> None:
-        """Send what waits together with COMMIT; not to be cancelled, because nobody would know its outcome."""
+        """Send what waits together with COMMIT; to the end, because nobody would know the outcome of half of it."""
         try:
-            await asyncio.shield(self._link.execute("COMMIT", "commit"))
+            await to_the_end(self._link.execute("COMMIT", "commit", limit=COMMIT))
         except ConnectionLost as error:
             raise OutcomeUnknown(
-                f"the connection was lost while {run.revision} was being committed",
+                f"the connection was lost while {run.database}:{run.revision} was being committed",
                 state="It is either applied as a whole or not at all; the tracker knows.",
                 hint="Run the command again: it reads the tracker under the lock and goes on from there.",
             ) from error
@@ -91,36 +105,52 @@ class PostgresSession:
 
     async def _roll_back(self, context: Context) -> None:
         self._link.forget()
-        if self._link.closed:
+        if not self._link.alive:
             return
-        try:
+        with suppress(ConnectionLost):  # the server rolls back what its client left
             await context.close()
             if self._link.in_transaction:
-                await self._link.execute("ROLLBACK", "roll back")
-        except ConnectionLost:
-            pass  # the server rolls back what its client left
+                await self._link.execute("ROLLBACK", "roll back", limit=ROLLBACK)
 
     @asynccontextmanager
     async def _plain(self, run: Run, context: Context, timeout: float) -> AsyncIterator[None]:
-        await self._link.execute(f"RESET ALL; SET statement_timeout = {int(timeout * 1000)}", "begin the step")
+        if not self._pooled:
+            limit = f"RESET ALL; SET statement_timeout = {int(timeout * 1000)}"
+            await self._link.execute(limit, "begin the step", limit=LIMIT)
+        await self._drop_invalid_indexes(run)
         try:
             await context.prepare(run.source)
             yield
-        except Exception as error:
-            known = translate(error, "run the script")
-            if known is None:
-                raise
-            raise known from error
+        except Exception as error:  # noqa: BLE001 - raised again as ours
+            _reraise(error)
         finally:
-            await asyncio.shield(self._tidy(context))
+            await to_the_end(self._tidy(context))
+
+    async def _drop_invalid_indexes(self, run: Run) -> None:
+        """Remove what a CREATE INDEX CONCURRENTLY of an earlier attempt left: IF NOT EXISTS would keep it for good."""
+        if run.attempt == 1 or run.direction is not Direction.UPGRADE:
+            return
+        rows = await self._link.fetch(_INVALID_INDEXES, (), "look for invalid indexes", limit=LIMIT)
+        for row in rows:
+            if re.search(rf"(?<!\w){re.escape(row['name'])}(?!\w)", run.source):
+                await self._link.execute(
+                    f"DROP INDEX CONCURRENTLY IF EXISTS {row['full_name']}", "drop an invalid index"
+                )
 
     async def _tidy(self, context: Context) -> None:
-        if self._link.closed:
+        if not self._link.alive:
             return
-        try:
+        with suppress(ConnectionLost):
             await context.close()
             if self._link.in_transaction:
-                await self._link.execute("ROLLBACK", "roll back what the script left open")
-            await self._link.execute("RESET ALL", "end the step")
-        except ConnectionLost:
-            pass
+                await self._link.execute("ROLLBACK", "roll back what the script left open", limit=ROLLBACK)
+            if not self._pooled:
+                await self._link.execute("RESET ALL", "end the step", limit=LIMIT)
+
+
+def _reraise(error: BaseException) -> NoReturn:
+    """Raise what a script raised, a driver's error as ours; ours stays what it is, whatever its cause."""
+    known = translate(error, "run the script") if isinstance(error, Exception) else None
+    if known is None or isinstance(error, MigratorError):
+        raise error
+    raise known from error

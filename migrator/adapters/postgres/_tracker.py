@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from migrator.adapters.postgres._link import Link
+from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._queries import Queries
 from migrator.core.errors import DatabaseError, TrackerNewer, TrackerRefused, TransactionEscaped
 from migrator.core.revision import Direction
@@ -50,7 +50,7 @@ class PostgresTracker:
     async def prepare(self) -> None:
         """Let the server plan the two statements of every run once; the lock must be held on this connection."""
         texts = [self._queries.prepare(name) for name in ("start", "finish")]
-        await self._link.execute(";".join(["DEALLOCATE ALL", *texts]), "prepare the tracker")
+        await self._link.execute(";".join(["DEALLOCATE ALL", *texts]), "prepare the tracker", limit=LIMIT)
         self._prepared = True
 
     def forget_plans(self) -> None:
@@ -62,7 +62,7 @@ class PostgresTracker:
         if not self._exists:
             return []
         await self._check_version()
-        rows = await self._link.fetch(self._queries.text("runs"), (), "read the tracker")
+        rows = await self._link.fetch(self._queries.text("runs"), (), "read the tracker", limit=LIMIT)
         return [_run(self._name, row) for row in rows]
 
     async def sources(self, revisions: Sequence[str]) -> Mapping[str, tuple[str, str]]:
@@ -70,7 +70,7 @@ class PostgresTracker:
         if not self._exists:
             return {}
         text = self._queries.text("sources", {"revisions": list(revisions)})
-        rows = await self._link.fetch(text, (), "read the tracker")
+        rows = await self._link.fetch(text, (), "read the tracker", limit=LIMIT)
         return {row["revision"]: (row["path"], row["source"]) for row in rows}
 
     async def start(self, run: Run) -> None:
@@ -108,7 +108,10 @@ class PostgresTracker:
             return error
         row = (
             await self._link.fetch(
-                self._queries.text("standing", {"fence": run.fence, "run_id": run.run_id}), (), "read the tracker"
+                self._queries.text("standing", {"fence": run.fence, "run_id": run.run_id}),
+                (),
+                "read the tracker",
+                limit=LIMIT,
             )
         )[0]
         if row["ours"] and row["pending"] and self.open_run:
@@ -122,17 +125,17 @@ class PostgresTracker:
 
     async def _send(self, text: str, run: Run, doing: str) -> None:
         try:
-            await self._link.execute(text, doing)
+            await self._link.execute(text, doing, limit=LIMIT)
         except DatabaseError as error:
             await self._roll_back()
             raise await self.explain(error, run) from error.__cause__
 
     async def _roll_back(self) -> None:
         if self._link.in_transaction:
-            await self._link.execute("ROLLBACK", "roll back")
+            await self._link.execute("ROLLBACK", "roll back", limit=LIMIT)
 
     async def _check_version(self) -> None:
-        rows = await self._link.fetch(self._queries.text("version"), (), "read the tracker's version")
+        rows = await self._link.fetch(self._queries.text("version"), (), "read the tracker's version", limit=LIMIT)
         found = rows[0]["version"] if rows else VERSION
         if found > VERSION:
             raise TrackerNewer(

@@ -9,7 +9,8 @@ SELECT current_schema() AS schema,
        pg_catalog.to_regclass(pg_catalog.quote_ident(current_schema()) || '.migrator_lock') IS NOT NULL AS lock
 
 -- name: create
--- The tracker and the lock; run under the advisory lock, in one transaction.
+-- The tracker and the lock, in one transaction; its own lock is for those who hold a lease only, and no advisory lock.
+SELECT pg_catalog.pg_advisory_xact_lock(1835624306, 0);
 CREATE TABLE IF NOT EXISTS {lock} (
     name        text PRIMARY KEY,
     version     integer NOT NULL,
@@ -19,7 +20,8 @@ CREATE TABLE IF NOT EXISTS {lock} (
     pid         integer NOT NULL DEFAULT 0,
     "user"      text NOT NULL DEFAULT '',
     release     text NOT NULL DEFAULT '',
-    acquired_at timestamptz
+    acquired_at timestamptz,
+    expires_at  timestamptz
 );
 CREATE TABLE IF NOT EXISTS {tracker} (
     seq           bigint GENERATED ALWAYS AS IDENTITY,
@@ -68,25 +70,48 @@ INSERT INTO {lock} (name, version) VALUES ('deploy', 1) ON CONFLICT DO NOTHING;
 -- The tracker's version, and who holds the lock.
 SELECT version FROM {lock} WHERE name = 'deploy'
 
+-- name: lock
+-- Try the advisory lock; never wait for it.
+SELECT pg_catalog.pg_try_advisory_lock(:class, :key) AS taken
+
+-- name: unlock
+-- Give the advisory lock back; false where it was not ours.
+SELECT pg_catalog.pg_advisory_unlock(:class, :key) AS freed
+
+-- name: advised
+-- Does anybody hold the advisory lock?
+SELECT EXISTS (SELECT FROM pg_catalog.pg_locks
+                WHERE locktype = 'advisory' AND granted AND objsubid = 2
+                  AND classid = :class::bigint::oid AND objid = :key::bigint::oid
+                  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())) AS held
+
 -- name: take
--- A new holder: the fence grows. Waits for the commit of a transaction that still checks the old fence.
+-- A new holder: the fence grows, unless a lease still runs. Waits for a transaction that checks the old fence.
 UPDATE {lock}
    SET fence = fence + 1, owner = :owner, host = :host, pid = :pid, "user" = :user, release = :release,
-       acquired_at = clock_timestamp()
- WHERE name = 'deploy'
+       acquired_at = clock_timestamp(),
+       expires_at = CASE WHEN :lease > 0 THEN clock_timestamp() + :lease * interval '1 second' END
+ WHERE name = 'deploy' AND (expires_at IS NULL OR expires_at <= clock_timestamp())
 RETURNING fence
 
+-- name: renew
+-- Keep a lease that still runs; with a lease of 0 it ends now.
+UPDATE {lock} SET expires_at = clock_timestamp() + :lease * interval '1 second'
+ WHERE name = 'deploy' AND owner = :owner AND expires_at > clock_timestamp()
+RETURNING 1
+
 -- name: holder
--- Who holds the advisory lock now, and the run that is pending.
+-- Who holds the lock now, in either form, and the run that is pending.
 SELECT lock.host, lock.pid, lock."user",
        pg_catalog.to_char(lock.acquired_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since,
        (SELECT revision || ' ' || title FROM {tracker} WHERE status = 'pending') AS doing
   FROM {lock} AS lock
  WHERE name = 'deploy'
-   AND EXISTS (SELECT FROM pg_catalog.pg_locks
-                WHERE locktype = 'advisory' AND granted AND objsubid = 2
-                  AND classid = :class::bigint::oid AND objid = :key::bigint::oid
-                  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+   AND (expires_at > clock_timestamp()
+        OR EXISTS (SELECT FROM pg_catalog.pg_locks
+                    WHERE locktype = 'advisory' AND granted AND objsubid = 2
+                      AND classid = :class::bigint::oid AND objid = :key::bigint::oid
+                      AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())))
 
 -- name: runs
 -- The live runs, oldest first.
