@@ -9,8 +9,8 @@ import pytest
 from migrator.adapters import memory
 from migrator.core.protocols import Adapter, Session
 from tests._servers import new_name
-from tests.conftest import DOCKER, KINDS
 from tests.conformance._places import LIMIT, MemoryPlace, MongoPlace, Place, PostgresPlace
+from tests.conftest import DOCKER, KINDS
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

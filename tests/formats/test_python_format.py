@@ -38,23 +38,6 @@ async def test_load_without_the_file() -> None:
 
 
 async def test_load_script_class() -> None:
-    """A class with the base Script is made into an object, although Script itself wants its functions."""
-    text = (
-        "from migrator import Script\n"
-        + HEAD
-        + (
-            "class Add(Script):\n    async def upgrade(self, ctx):\n        ctx.append(self.word())\n"
-            "    def word(self):\n        return 'class'\n"
-        )
-    )
-    script = python.load(text, "x.py")
-    seen: list[str] = []
-    await script.upgrade(seen)
-    assert seen == ["class"]
-    assert script.downgrade is None
-
-
-async def test_load_script_class() -> None:
     """The one subclass of Script is made, and its methods are the functions."""
     text = HEAD + (
         "from migrator import Script\n"

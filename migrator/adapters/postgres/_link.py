@@ -78,17 +78,9 @@ class Link:
             return False
 
     @property
-    def closed(self) -> bool:
-        """Say whether the connection is gone; then its place in the pool is gone too, and asking it is an error."""
-        try:
-            return bool(self.connection.is_closed())
-        except asyncpg.InterfaceError:
-            return True
-
-    @property
     def in_transaction(self) -> bool:
         """Say whether the server has a transaction open on this connection."""
-        return not self.closed and bool(self.connection.is_in_transaction())
+        return self.alive and bool(self.connection.is_in_transaction())
 
     def later(self, text: str, path: str = "") -> None:
         """Send this text together with whatever is sent next."""
