@@ -35,6 +35,7 @@ class Store:
     fence: int = 0
     owner: Owner | None = None
     since: str = ""
+    evictions: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 @cache
@@ -164,6 +165,12 @@ class _Lock:
         if self._owner is not None and self._place.owner is self._owner:
             self._place.owner = None
         self._owner = None
+
+    async def evict(self, by: Owner, reason: str) -> Holder | None:
+        holder, self._place.owner = await self.holder(), None
+        if holder is not None:
+            self._place.evictions.append((str(by.user), reason, str(holder)))
+        return holder
 
 
 class _Session:

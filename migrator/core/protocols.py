@@ -142,6 +142,12 @@ class Lock(Protocol):
     async def release(self) -> None:
         """Give the lock back. Does nothing where it is not held."""
 
+    async def evict(self, by: Owner, reason: str) -> Holder | None:
+        """End the holder: its session, or its lease. Returns who it was, None where nobody held the lock.
+
+        What the holder does from here on is refused. Who did it and why is kept beside the lock.
+        """
+
 
 class Session(Protocol):
     """One connection of one's own, for the lock, the tracker and the work together."""

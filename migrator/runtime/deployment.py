@@ -75,7 +75,7 @@ class Deployment:
             for name in sorted(databases):
                 adapter = await self._connections.adapter(name)
                 session = await stack.enter_async_context(adapter.session())
-                owner = _owner(self._config.release)
+                owner = owner_of(self._config)
                 fence = await stack.enter_async_context(
                     lease.hold(
                         session.lock, name, owner, wait=self._config.lock_timeout, publish=self._notifiers.publish
@@ -111,8 +111,9 @@ def notes(history: History, state: State) -> tuple[str, ...]:
     return (note,)
 
 
-def _owner(release: str) -> Owner:
-    return Owner(uuid4().hex, socket.gethostname(), os.getpid(), _user(), release)
+def owner_of(config: Config) -> Owner:
+    """Return who we are, with a fresh token."""
+    return Owner(uuid4().hex, socket.gethostname(), os.getpid(), _user(), config.release)
 
 
 def _user() -> str:

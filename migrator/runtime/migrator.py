@@ -154,6 +154,18 @@ class Migrator:
             state = await deployment.settled(held, history)
             return await resolve(run_id, decision, reason, state, held, history, self._connections)
 
+    async def unlock(self, reason: str = "", databases: Sequence[str] = ()) -> "dict[str, Holder | None]":
+        """Return who holds the locks; with a reason, end them, and keep the reason beside the lock."""
+        from migrator.runtime.deployment import owner_of
+
+        holders: dict[str, Holder | None] = {}
+        for name in self._scope(databases):
+            adapter = await self._connections.adapter(name)
+            async with adapter.session() as session:
+                evict = session.lock.evict(owner_of(self.config), reason) if reason else session.lock.holder()
+                holders[name] = await evict
+        return holders
+
     async def doctor(self, databases: Sequence[str] = ()) -> dict[str, Findings]:
         """Look at every database and its files; the findings by database name. Changes nothing."""
         from migrator.runtime.examining import examine

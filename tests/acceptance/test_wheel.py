@@ -68,18 +68,14 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         sys.executable,
         "-m",
         "pip",
-        *_offline(),
         f"--python={_python(folder)}",
         "install",
+        "--no-index",
         "--no-deps",
         wheel,
         cwd=folder,
     )
     return folder
-
-
-def _offline() -> list[str]:
-    return ["--disable-pip-version-check", "--no-input"]
 
 
 def _python(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from migrator.core.errors import DatabaseError, LockHeld, LockLost
+from migrator.core.errors import ConnectionLost, DatabaseError, LockHeld, LockLost, TrackerRefused
 from migrator.core.protocols import Session
 from tests.conformance._places import Place
 
@@ -131,3 +131,25 @@ async def test_one_of_many_wins(place: Place) -> None:
             fences.append(answers[won[0]])
             await sessions[won[0]].lock.release()
         assert fences == sorted(set(fences), key=str)
+
+
+async def test_an_evicted_holder_writes_nothing_more(place: Place) -> None:
+    """Evicting names the holder, frees the lock at once, and shuts out whatever the evicted one still tries."""
+    async with AsyncExitStack() as stack:
+        holder = await stack.enter_async_context(place.adapter().session())
+        other = await stack.enter_async_context(place.adapter().session())
+        run = place.run(fence=await holder.lock.acquire(place.owner()))
+        evicted = await other.lock.evict(place.owner("bob"), "its pod hangs")
+        assert evicted is not None
+        assert evicted.user == "ann"
+        assert await other.lock.acquire(place.owner("bob")) > run.fence
+        with pytest.raises((TrackerRefused, ConnectionLost)):
+            await holder.tracker.start(run)
+        assert place.rows() == []
+
+
+async def test_nobody_is_evicted_from_a_free_lock(place: Place, session: Session) -> None:
+    """Where nobody holds the lock there is nobody to end, and the next holder is not disturbed."""
+    await session.lock.release()
+    assert await session.lock.evict(place.owner("bob"), "to be sure") is None
+    assert await session.lock.acquire(place.owner()) > 1

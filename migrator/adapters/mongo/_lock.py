@@ -102,6 +102,20 @@ class MongoLock:
                 change = {"$set": {"expires": EPOCH, **gone}}
                 await self._lock.update_one({"_id": "lease", "owner": token}, change, session=apart)
 
+    async def evict(self, by: Owner, reason: str) -> Holder | None:
+        """End the holder's lease; whoever takes it next ends its session and commands, and shuts its writes out."""
+        holder = await self.holder()
+        if holder is None:
+            return None
+        told = {"by": f"{by.user}@{by.host}", "holder": str(holder), "reason": reason}
+        with translated(f"{self._name}: end the lock's holder"), pymongo.timeout(SHORT):
+            async with self._apart() as apart:
+                entry = {"$mergeObjects": [{"$literal": told}, {"at": "$$NOW"}]}
+                kept = {"$concatArrays": [{"$ifNull": ["$evictions", []]}, [entry]]}
+                change = [{"$set": {"expires": EPOCH, "evictions": kept}}]
+                await self._lock.update_one({"_id": "lease"}, change, session=apart)
+        return holder
+
     def _apart(self) -> AsyncClientSession:
         return self._work.db.client.start_session()
 
@@ -177,7 +191,8 @@ class MongoLock:
         return LockHeld(
             f"{self._name} is locked by {holder or 'somebody who has just gone'}",
             state="Nothing was changed.",
-            hint=f"Wait for it. A holder that has died keeps the lock for {LEASE:g} seconds.",
+            hint=f"Wait for it (a holder that has died keeps it for {LEASE:g} s; `--lock-timeout 30m`), or end it: "
+            "`migrator unlock` shows whom that would hit.",
         )
 
     def _lost(self) -> LockLost:

@@ -5,6 +5,7 @@ a pooler in transaction mode such a lock holds nobody off and leaks (measured: 8
 lease in the lock's row, on the server's clock. Either way the row tells people who holds it, and its fence grows.
 """
 
+import asyncio
 import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -22,7 +23,7 @@ CLASS = 0x6D696772
 
 LEASE = 15.0
 GONE = 30.0
-"""Seconds to wait until the predecessor's statements have ended on the server."""
+"""Seconds to wait until the session of an evicted holder has ended on the server."""
 
 
 class _RowOfLock:
@@ -46,6 +47,18 @@ class _RowOfLock:
             return None
         row = rows[0]
         return Holder(row["host"], row["pid"], row["user"], row["since"] or "", row["doing"] or "")
+
+    async def evict(self, by: Owner, reason: str) -> Holder | None:
+        """End the holder's session or lease; wait until the server says that the lock is free."""
+        holder = await self.holder()
+        if holder is None:
+            return None
+        values = {**self._keys, "by": f"{by.user}@{by.host}", "holder": str(holder), "reason": reason}
+        await self._ask("evict", values)
+        async with asyncio.timeout(GONE):
+            while (await self._ask("advised", self._keys))[0]["held"]:  # noqa: ASYNC110 - only the server knows
+                await asyncio.sleep(0.05)
+        return holder
 
     async def _ask(self, query: str, values: dict[str, Any]) -> list[Any]:
         return await self._link.fetch(self._queries.text(query, values), (), "ask about the lock", limit=LIMIT)

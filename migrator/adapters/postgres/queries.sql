@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS {lock} (
     "user"      text NOT NULL DEFAULT '',
     release     text NOT NULL DEFAULT '',
     acquired_at timestamptz,
-    expires_at  timestamptz
+    expires_at  timestamptz,
+    evictions   jsonb NOT NULL DEFAULT '[]'
 );
 CREATE TABLE IF NOT EXISTS {tracker} (
     seq           bigint GENERATED ALWAYS AS IDENTITY,
@@ -112,6 +113,20 @@ SELECT lock.host, lock.pid, lock."user",
                     WHERE locktype = 'advisory' AND granted AND objsubid = 2
                       AND classid = :class::bigint::oid AND objid = :key::bigint::oid
                       AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())))
+
+-- name: evict
+-- End whoever holds the lock: the session with the advisory lock, and the lease; the fence shuts its writes out.
+WITH ended AS (
+    SELECT pg_catalog.pg_terminate_backend(pid) AS done FROM pg_catalog.pg_locks
+     WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND pid <> pg_catalog.pg_backend_pid()
+       AND classid = :class::bigint::oid AND objid = :key::bigint::oid
+       AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+UPDATE {lock}
+   SET fence = fence + 1, expires_at = NULL,
+       evictions = evictions || pg_catalog.jsonb_build_object(
+           'at', clock_timestamp(), 'by', :by::text, 'holder', :holder::text, 'reason', :reason::text)
+ WHERE name = 'deploy' AND (SELECT count(*) FROM ended) >= 0
+RETURNING fence
 
 -- name: runs
 -- The live runs, oldest first.
