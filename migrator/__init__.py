@@ -1,6 +1,12 @@
 """Versioned, verified changes for PostgreSQL and MongoDB, exactly once."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from migrator.config import Config
+    from migrator.core.errors import MigratorError
+    from migrator.core.revision import Script
+    from migrator.runtime.migrator import Migrator
 
 __version__ = "0.1.0"
 

@@ -2,11 +2,14 @@
 
 import logging
 import sys
+from typing import Any
 
 from migrator.core.events import Event, LockWaiting, PlanMade, RunFinished, RunSettled, RunStarted
 from migrator.core.secrets import Mask
 
 _SCRIPTS = "migrator.script."
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
+"""What every record has; the rest came by `extra=`."""
 
 
 def configure(level: str, form: str, mask: Mask) -> None:
@@ -54,10 +57,20 @@ class _Filter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.script = record.name.removeprefix(_SCRIPTS)
         record.msg, record.args = self._mask(record.getMessage()), ()
+        for name in record.__dict__.keys() - _STANDARD:
+            record.__dict__[name] = self._clean(record.__dict__[name])
         if record.exc_info:
             record.exc_text = self._mask(logging.Formatter().formatException(record.exc_info))
             record.exc_info = None
         return True
+
+    def _clean(self, value: Any) -> Any:
+        """Return an extra field without secrets, however deep they are in it."""
+        if isinstance(value, dict):
+            return {key: self._clean(each) for key, each in value.items()}
+        if isinstance(value, list | tuple | set):
+            return [self._clean(each) for each in value]
+        return value if isinstance(value, int | float | None) else self._mask(str(value))
 
 
 def _json() -> logging.Formatter:

@@ -4,10 +4,18 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from migrator.core.errors import ConnectionLost, LockLost, MigratorError, OutcomeUnknown, StatementTimeout
+from migrator.core.errors import (
+    ConnectionLost,
+    LockLost,
+    MigratorError,
+    OutcomeUnknown,
+    StatementTimeout,
+    TrackerRefused,
+)
 from migrator.core.events import Event, RunFinished, RunStarted
 from migrator.core.plan import Plan, Step
 from migrator.core.protocols import Adapter, Databases, Owner, Session
@@ -171,7 +179,10 @@ class Runner:
             error=self._mask(str(failure)),
             duration_ms=_since(began),
         )
-        recorded = await self._record(run)
+        try:
+            recorded = await self._record(run)
+        except TrackerRefused as refused:
+            return _overtaken(run, refused)
         self._publish(RunFinished(run, *work.place))
         if not isinstance(error, Failure):
             return error
@@ -193,9 +204,14 @@ class Runner:
         return Failure(f"{failure}; its downgrade took it back", failure.reason, touched=True, effect=Effect.NONE)
 
     async def _record(self, run: Run) -> bool:
-        """Write a failed run; False where the tracker cannot be told and the next holder will settle it."""
+        """Write a failed run; False where the tracker cannot be told and the next holder will settle it.
+
+        Raises TrackerRefused where the next holder is there already.
+        """
         try:
             await asyncio.shield(self._held[run.database].session.tracker.finish(run))
+        except TrackerRefused:
+            raise
         except MigratorError:
             return False
         return True
@@ -204,7 +220,8 @@ class Runner:
         """Close a run that started in the commit of the step before it, and whose own step never began."""
         if self._ahead is not None:
             run, self._ahead = self._ahead, None
-            await self._record(run.moved(Status.FAILED, Effect.NONE, reason="cancelled", error="it never began"))
+            with suppress(TrackerRefused):
+                await self._record(run.moved(Status.FAILED, Effect.NONE, reason="cancelled", error="it never began"))
 
 
 async def check(script: Script, context: Any) -> None:
@@ -270,6 +287,15 @@ def _may_ride(run: Run, following: Run | None) -> bool:
     """
     return (
         following is not None and following.database == run.database and run.transactional and following.transactional
+    )
+
+
+def _overtaken(run: Run, refused: TrackerRefused) -> LockLost:
+    """Return what a failed step means whose row is refused: its cause is that somebody else took over and ended it."""
+    return LockLost(
+        f"{run.key} ({run.title}): the lock was taken over by somebody else in the middle of the {run.direction}",
+        state="The tracker refused this command's last write; the new holder has judged the run.",
+        hint=refused.hint,
     )
 
 

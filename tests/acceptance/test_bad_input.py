@@ -29,6 +29,7 @@ def test_bad_input(started: Project, postgres_url: str, case: Case) -> None:
     assert result.exit_code == case.code, result
     for part in ("error: ", "state: ", "next:  ", *case.says):
         assert part in result.stderr, (part, result.stderr)
+    assert result.stderr.startswith("error: "), result.stderr
     assert "Traceback" not in result.text
 
     again = started.run(*case.args.split(), "--json")

@@ -119,7 +119,6 @@ def test_a_script_that_tells(project: Project, postgres_url: str, owner: str, wr
     clean(str([{**row, "source": ""} for row in rows]))
 
 
-@pytest.mark.xfail(reason="notifiers/log.py masks the message only", strict=True)
 def test_a_field_of_a_log_line_does_not_show_it(guarded: Project) -> None:
     """What a script adds to a JSON log line with `extra` is masked as well."""
     guarded.toml.write_text(f'{guarded.toml.read_text()}[log]\nformat = "json"\n')

@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, assert_type
 
+from migrator import Config, Migrator, MigratorError, Script
 from migrator.adapters.mongo import Context as MongoContext
 from migrator.adapters.postgres import Context as PostgresContext
-from migrator.config import Config, load
-from migrator.core.errors import DatabaseError, LockHeld, MigratorError, RunFailed, VerifyFailed
+from migrator.config import load
+from migrator.core.errors import DatabaseError, LockHeld, RunFailed, VerifyFailed
 from migrator.core.events import Event, RunFinished
 from migrator.core.history import History
 from migrator.core.outcome import Outcome, Shown, Verification
 from migrator.core.plan import Plan, Step
 from migrator.core.protocols import Findings
 from migrator.core.report import DatabaseReport, Line
-from migrator.core.revision import Direction, Key, Script
+from migrator.core.revision import Direction, Key
 from migrator.core.run import Effect, Run, Status
-from migrator.runtime.migrator import Migrator
 
 
 def hear(event: Event) -> None:

@@ -123,7 +123,9 @@ class PostgresAdapter:
         with suppress(ConnectionFailed):
             return await self._open_once()
         import stamina  # only now: it costs a tenth of a whole `status`
+        import stamina.instrumentation
 
+        stamina.instrumentation.set_on_retry_hooks([])  # the error at the end says it
         retry = stamina.retry_context(on=ConnectionFailed, attempts=ATTEMPTS, wait_initial=0.1, timeout=self._timeout)
         async for attempt in retry:
             with attempt:
