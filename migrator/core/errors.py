@@ -32,9 +32,9 @@ The number is the exit code of the command that ends with it.
     │   ├── AuthenticationFailed      5
     │   ├── PermissionDenied          5
     │   ├── StatementFailed           1
+    │   │   ├── TransactionAborted    1   a deadlock, a conflict, a lock that was not free: begun again it may succeed
+    │   │   └── ResourcesExhausted    1   the server's disk or memory is full
     │   ├── StatementTimeout          1
-    │   ├── TransactionAborted        1   a deadlock, a conflict, a lock that was not free: begun again it may succeed
-    │   ├── ResourcesExhausted        1   the server's disk or memory is full
     │   ├── TransactionEscaped        1   the script ended the transaction it runs in
     │   ├── TrackerRefused           12   the tracker does not accept this write
     │   └── TrackerNewer              3   written by a newer migrator
@@ -261,13 +261,13 @@ class StatementTimeout(DatabaseError):
     """A time limit ended a statement on the server."""
 
 
-class TransactionAborted(DatabaseError):
+class TransactionAborted(StatementFailed):
     """The server ended a transaction that may succeed when it is begun again from the start."""
 
     retryable = True
 
 
-class ResourcesExhausted(DatabaseError):
+class ResourcesExhausted(StatementFailed):
     """The server has no disk or no memory left."""
 
 

@@ -19,7 +19,8 @@ from migrator.core.run import State, merged
 from migrator.runtime import directory, lease
 from migrator.runtime.connections import Connections
 from migrator.runtime.notify import Notifiers
-from migrator.runtime.runner import Held, Runner, new_id
+from migrator.runtime.runner import Runner
+from migrator.runtime.runs import Held, new_id
 from migrator.runtime.settle import settle
 
 Planner = Callable[[History, State], Plan]

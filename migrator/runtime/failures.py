@@ -5,8 +5,10 @@ import traceback
 from migrator.core.errors import (
     ConnectionLost,
     DatabaseError,
+    LockLost,
     MigratorError,
     RunFailed,
+    TrackerRefused,
     TransactionEscaped,
     VerifyFailed,
 )
@@ -64,6 +66,15 @@ def explained(
         error.exit_code = cause.exit_code
     error.exit_code = failure.exit_code or error.exit_code
     return error
+
+
+def overtaken(run: Run, refused: TrackerRefused) -> LockLost:
+    """Return what a failed step means whose row is refused: its cause is that somebody else took over and ended it."""
+    return LockLost(
+        f"{run.key} ({run.title}): the lock was taken over by somebody else in the middle of the {run.direction}",
+        state="The tracker refused this command's last write; the new holder has judged the run.",
+        hint=refused.hint,
+    )
 
 
 def _state(run: Run, done: tuple[Run, ...], *, recorded: bool) -> str:

@@ -9,7 +9,8 @@ from migrator.core.outcome import Decision, Resolution
 from migrator.core.protocols import Databases
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.runtime import directory
-from migrator.runtime.runner import Held, Verdict, check, new_id
+from migrator.runtime.runs import Held, new_id
+from migrator.runtime.verdict import Verdict, check
 
 _ENDS = {
     Decision.RETRY: (Status.FAILED, Effect.UNKNOWN),

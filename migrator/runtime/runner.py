@@ -1,15 +1,14 @@
 """Runs a plan: one step after another, each verified and recorded. It makes no choices of its own."""
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 from migrator.core.errors import (
     ConnectionLost,
+    DatabaseError,
     LockLost,
     MigratorError,
     OutcomeUnknown,
@@ -18,29 +17,21 @@ from migrator.core.errors import (
 )
 from migrator.core.events import Event, RunFinished, RunStarted
 from migrator.core.plan import Plan, Step
-from migrator.core.protocols import Adapter, Databases, Owner, Session
-from migrator.core.revision import Direction, Key, Revision, Script
+from migrator.core.protocols import Databases
+from migrator.core.revision import Direction, Key, Script
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.secrets import Mask
-from migrator.runtime.failures import Failure, explained, said
+from migrator.runtime.failures import Failure, explained, overtaken, said
+from migrator.runtime.runs import Held, new_run
+from migrator.runtime.verdict import Verdict, check
+
+AGAIN = 5
+"""How often a transaction that the server aborted is begun again, with growing pauses."""
 
 GRACE = 1.0
 """Seconds by which the server's own limit comes before ours: two ends of one statement at the same moment would end the
 next one too, which records how the step ended.
 """
-
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-
-
-@dataclass(frozen=True)
-class Held:
-    """A database whose lock we hold."""
-
-    adapter: Adapter
-    session: Session
-    fence: int
-    owner: Owner
-    deploy_id: str
 
 
 @dataclass(frozen=True)
@@ -52,14 +43,6 @@ class _Work:
     script: Script
     following: Run | None
     place: tuple[int, int]
-
-
-class Verdict(Exception):
-    """A verify that said no, and what it said of the effect."""
-
-    def __init__(self, message: str, effect: Effect = Effect.UNKNOWN) -> None:
-        super().__init__(message)
-        self.effect = effect
 
 
 class Runner:
@@ -112,12 +95,33 @@ class Runner:
         self._publish(RunStarted(run, *work.place))
         began = time.perf_counter()
         try:
-            done = await self._perform(work)
+            done = await self._persist(work)
         except (Failure, asyncio.CancelledError) as error:
             raise await self._failed(work, error, began) from error
         self._ahead = work.following
         self._done.append(replace(done, duration_ms=_since(began)))
         self._publish(RunFinished(self._done[-1], *work.place))
+
+    async def _persist(self, work: _Work) -> Run:
+        """Run one step, and begin it again where the server says that it may succeed and nothing of it can be left.
+
+        That is so for a transaction of plain SQL; a Python script may have done something elsewhere, so it must say
+        that it is rerunnable.
+        """
+        try:
+            return await self._perform(work)
+        except Failure as failure:
+            if not _may_begin_again(work, failure):
+                raise
+        import stamina
+
+        def again(error: Exception) -> bool:
+            return isinstance(error, Failure) and _may_begin_again(work, error)
+
+        async for attempt in stamina.retry_context(on=again, attempts=AGAIN, wait_initial=0.2, wait_max=2.0):
+            with attempt:
+                return await self._perform(work)
+        raise AssertionError("stamina raises the last error")
 
     async def _perform(self, work: _Work) -> Run:
         """Run one step. Raises Failure; OutcomeUnknown and LockLost where nothing may be written any more."""
@@ -182,7 +186,7 @@ class Runner:
         try:
             recorded = await self._record(run)
         except TrackerRefused as refused:
-            return _overtaken(run, refused)
+            return overtaken(run, refused)
         self._publish(RunFinished(run, *work.place))
         if not isinstance(error, Failure):
             return error
@@ -224,59 +228,10 @@ class Runner:
                 await self._record(run.moved(Status.FAILED, Effect.NONE, reason="cancelled", error="it never began"))
 
 
-async def check(script: Script, context: Any) -> None:
-    """Ask a script's verify. Raises Verdict where it says no or raises; a lost connection leaves as it is."""
-    if script.verify is None:
-        return
-    try:
-        answer = await script.verify(context)
-    except Exception as error:
-        known = (context.explain(error) or error).with_traceback(error.__traceback__)
-        if isinstance(known, ConnectionLost | LockLost | OutcomeUnknown):
-            raise known from error
-        raise Verdict(f"verify failed: {said(known, getattr(context.run, 'path', ''))}") from error
-    if answer is False:
-        raise Verdict("verify returned False")
-    if isinstance(answer, Effect) and answer is not Effect.FULL:
-        raise Verdict(f"verify says that the effect is {answer}", answer)
-
-
-def new_run(step: Step, held: Held, state: State, kind: Kind = Kind.REVISION) -> Run:
-    """Return the pending run of a step, ready for `Tracker.start`."""
-    revision, owner = step.revision, held.owner
-    return Run(
-        run_id=new_id(),
-        database=revision.database,
-        revision=revision.id,
-        title=revision.title,
-        kind=kind,
-        direction=step.direction,
-        forced=step.forced,
-        attempt=state.attempts.get(step.key, 0) + 1,
-        transactional=transactional(revision, held.adapter),
-        checksum=revision.checksum,
-        path=revision.path,
-        source=revision.source,
-        deploy_id=held.deploy_id,
-        owner=owner.token,
-        host=owner.host,
-        pid=owner.pid,
-        user=owner.user,
-        release=owner.release,
-        fence=held.fence,
-    )
-
-
-def new_id() -> str:
-    """Return an id that sorts by time: nine digits of milliseconds and four of chance, in Crockford's base 32."""
-    number = (int(time.time() * 1000) << 20) | random.getrandbits(20)
-    return "".join(_DIGITS[(number >> shift) & 31] for shift in range(60, -5, -5))
-
-
-def transactional(revision: Revision, adapter: Adapter) -> bool:
-    """Say whether a revision runs in one transaction: its own word, else the database's default."""
-    own = revision.header.transaction
-    return adapter.capabilities.transaction_default if own is None else own
+def _may_begin_again(work: _Work, failure: Failure) -> bool:
+    cause = failure.__cause__
+    pure = work.run.path.endswith(".sql") or work.step.revision.header.rerunnable
+    return isinstance(cause, DatabaseError) and cause.retryable and work.run.transactional and pure
 
 
 def _may_ride(run: Run, following: Run | None) -> bool:
@@ -287,15 +242,6 @@ def _may_ride(run: Run, following: Run | None) -> bool:
     """
     return (
         following is not None and following.database == run.database and run.transactional and following.transactional
-    )
-
-
-def _overtaken(run: Run, refused: TrackerRefused) -> LockLost:
-    """Return what a failed step means whose row is refused: its cause is that somebody else took over and ended it."""
-    return LockLost(
-        f"{run.key} ({run.title}): the lock was taken over by somebody else in the middle of the {run.direction}",
-        state="The tracker refused this command's last write; the new holder has judged the run.",
-        hint=refused.hint,
     )
 
 

@@ -10,7 +10,8 @@ from migrator.core.protocols import Databases
 from migrator.core.revision import Direction
 from migrator.core.run import Effect, Run, State, Status, state_of
 from migrator.runtime import directory
-from migrator.runtime.runner import Held, Verdict, check
+from migrator.runtime.runs import Held
+from migrator.runtime.verdict import Verdict, check
 
 
 async def settle(held: Held, history: History, databases: Databases, publish: Callable[[Event], None]) -> State:

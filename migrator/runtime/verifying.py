@@ -7,7 +7,7 @@ from migrator.core.outcome import Verification
 from migrator.core.revision import Revision
 from migrator.runtime import directory
 from migrator.runtime.connections import Connections
-from migrator.runtime.runner import Verdict, check
+from migrator.runtime.verdict import Verdict, check
 
 
 async def verify(revisions: Sequence[Revision], connections: Connections) -> tuple[Verification, ...]:

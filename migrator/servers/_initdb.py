@@ -120,14 +120,21 @@ def _copied(source: Path) -> Path:
     copy = Path(tempfile.gettempdir(), f"migrator-postgres-{sha256(stamp.encode()).hexdigest()[:16]}")
     if not copy.exists():
         draft = _outside()
-        shutil.copytree(source, draft / "copy", symlinks=True)
+        for part in _parts(source):
+            shutil.copytree(part, draft / "copy" / part.relative_to(source.parents[1]), symlinks=True)
         _open_to_all(draft / "copy")
         with suppress(OSError):  # somebody else was quicker
             (draft / "copy").rename(copy)
         shutil.rmtree(draft)
     if copy.is_symlink() or copy.stat().st_uid != os.geteuid():
         raise ConnectionFailed(f"{copy} belongs to somebody else", hint="Remove it, or set TMPDIR.")
-    return copy
+    return copy / source.relative_to(source.parents[1])
+
+
+def _parts(source: Path) -> list[Path]:
+    """Return what the programs need: their own tree, and the libraries that a wheel keeps beside the package."""
+    libraries = source.parents[1] / f"{source.parent.name}.libs"
+    return [source, libraries] if libraries.is_dir() else [source]
 
 
 def _open_to_all(top: Path) -> None:

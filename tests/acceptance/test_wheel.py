@@ -57,7 +57,7 @@ class Installed(Project):
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make an environment with the wheel; the dependencies are borrowed from ours, the checkout is not."""
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False, symlinks=True)
+    venv.create(folder, with_pip=True, symlinks=True)
     place = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
     # A folder of links instead of a .pth to our site-packages: an editable install there would bring the checkout back.
     for theirs in site.getsitepackages():
@@ -65,10 +65,9 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             if "migrator" not in entry.name and not (place / entry.name).exists():
                 (place / entry.name).symlink_to(entry)
     call(
-        sys.executable,
+        _python(folder),
         "-m",
         "pip",
-        f"--python={_python(folder)}",
         "install",
         "--no-index",
         "--no-deps",

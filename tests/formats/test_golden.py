@@ -40,7 +40,9 @@ def test_valid(path: Path) -> None:
 def test_errors(path: Path) -> None:
     """A wrong file is refused with the message and the hint in the text file next to it, and with exit code 3."""
     with pytest.raises(RevisionFileError) as caught:
-        FORMATS[path.suffix].load(decode(path.read_bytes(), path.name), path.name)
+        text = decode(path.read_bytes(), path.name)
+        FORMATS[path.suffix].read(text, path.name)
+        FORMATS[path.suffix].load(text, path.name)
     assert f"{caught.value}\nhint: {caught.value.hint}\n" == path.with_name(path.name + ".txt").read_text()
     assert caught.value.hint
     assert caught.value.exit_code == 3

@@ -1,7 +1,10 @@
 """What a script of a PostgreSQL revision receives."""
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+import asyncpg
 
 from migrator.adapters._context import ContextBase
 from migrator.adapters.postgres._errors import translate
@@ -92,10 +95,10 @@ class Context(ContextBase):
             await self._sqlalchemy.settle()
 
     async def close(self) -> None:
-        """Let go of SQLAlchemy; the connection stays open."""
+        """Let go of SQLAlchemy; the connection stays open. Works where the connection is gone, too."""
         if self._sqlalchemy is not None:
-            await self._sqlalchemy.close()
-            self._sqlalchemy = None
+            started, self._sqlalchemy = self._sqlalchemy, None
+            await started.close(alive=self._link.alive)
 
     def _started(self) -> "_SQLAlchemy":
         self.touched = True
@@ -122,7 +125,7 @@ class _SQLAlchemy:
         from sqlalchemy.pool import StaticPool
 
         async def given() -> Any:
-            return raw
+            return _Lent(raw)
 
         engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -138,8 +141,37 @@ class _SQLAlchemy:
         await self.session.commit()
         await self.connection.commit()
 
-    async def close(self) -> None:
-        """Close what is SQLAlchemy's; what was not settled is rolled back with the step."""
-        await self.session.close()
-        await self.connection.close()
+    async def close(self, *, alive: bool) -> None:
+        """Close what is SQLAlchemy's; what was not settled is rolled back with the step.
+
+        Nothing may be left to the garbage collector: SQLAlchemy would roll back at an odd moment, and complain.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            if not alive:
+                await self.connection.invalidate()
+            await self.session.close()
+            await self.connection.close()
+        except (SQLAlchemyError, asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
+            with suppress(Exception):  # it went in this moment; whoever uses it next is told
+                await self.connection.invalidate()
+                await self.session.close()
+                await self.connection.close()
         await self._engine.dispose(close=False)
+
+
+class _Lent:
+    """An asyncpg connection that SQLAlchemy may use and not close: it is ours, also when it is gone."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    async def close(self, **_: Any) -> None:
+        """Keep it open."""
+
+    def terminate(self) -> None:
+        """Keep it open."""

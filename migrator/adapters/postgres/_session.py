@@ -105,10 +105,10 @@ class PostgresSession:
 
     async def _roll_back(self, context: Context) -> None:
         self._link.forget()
+        await context.close()
         if not self._link.alive:
             return
         with suppress(ConnectionLost):  # the server rolls back what its client left
-            await context.close()
             if self._link.in_transaction:
                 await self._link.execute("ROLLBACK", "roll back", limit=ROLLBACK)
 
@@ -138,10 +138,10 @@ class PostgresSession:
                 )
 
     async def _tidy(self, context: Context) -> None:
+        await context.close()
         if not self._link.alive:
             return
         with suppress(ConnectionLost):
-            await context.close()
             if self._link.in_transaction:
                 await self._link.execute("ROLLBACK", "roll back what the script left open", limit=ROLLBACK)
             if not self._pooled:
