@@ -57,7 +57,7 @@ async def fresh(admin: str, name: str) -> str:
 
 
 def ours(url: str, root: Path) -> float:
-    environ = {**os.environ, "DATABASE_URL": url}
+    environ = {**os.environ, "DATABASE_URL": url, "PYTHONDONTWRITEBYTECODE": ""}
     command = [sys.executable, "-m", "migrator", "upgrade", "head", "--quiet"]
     began = time.perf_counter()
     subprocess.run(command, cwd=root, env=environ, check=True)

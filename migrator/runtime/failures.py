@@ -31,6 +31,13 @@ class Failure(Exception):
         self.touched = touched
         self.effect = effect
 
+    def unanswered(self, run: Run) -> bool:
+        """Say whether the step's own command may still run on the server, so that only the next holder can judge it.
+
+        A driver that connects again by itself could write the row at once, while nobody has asked what was done.
+        """
+        return isinstance(self.__cause__, ConnectionLost) and self.touched and not run.transactional
+
     def effect_on(self, run: Run) -> Effect:
         """Return what the failed run is known to have done: a transaction that failed did nothing."""
         if isinstance(self.__cause__, TransactionEscaped):

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from migrator.core.errors import DatabaseError, LockHeld, LockLost
+from migrator.core.errors import LockHeld, LockLost, MigratorError
 from migrator.core.events import Event, LockWaiting
 from migrator.core.protocols import Lock, Owner
 
@@ -38,7 +38,7 @@ async def hold(
         raise
     finally:
         await keeper.stop()
-        with suppress(DatabaseError):
+        with suppress(MigratorError):
             await lock.release()
 
 
@@ -95,7 +95,7 @@ class _Keeper:
                 trusted_until = began + self._lock.lease - MARGIN
             except LockLost as error:
                 self._lose(error)
-            except (DatabaseError, TimeoutError) as error:
+            except (MigratorError, TimeoutError) as error:
                 if time.monotonic() >= trusted_until:
                     self._lose(
                         LockLost(

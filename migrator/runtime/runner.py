@@ -184,7 +184,7 @@ class Runner:
             duration_ms=_since(began),
         )
         try:
-            recorded = await self._record(run)
+            recorded = not failure.unanswered(work.run) and await self._record(run)
         except TrackerRefused as refused:
             return overtaken(run, refused)
         self._publish(RunFinished(run, *work.place))

@@ -36,13 +36,18 @@ def test_valid(path: Path) -> None:
     assert shown(header) == json.loads(path.with_suffix(".json").read_text())
 
 
+def read_and_load(path: Path) -> None:
+    """Do with a file what a command does: read it for the plan, load it for the run."""
+    text = decode(path.read_bytes(), path.name)
+    FORMATS[path.suffix].read(text, path.name)
+    FORMATS[path.suffix].load(text, path.name)
+
+
 @pytest.mark.parametrize("path", files("errors"))
 def test_errors(path: Path) -> None:
     """A wrong file is refused with the message and the hint in the text file next to it, and with exit code 3."""
     with pytest.raises(RevisionFileError) as caught:
-        text = decode(path.read_bytes(), path.name)
-        FORMATS[path.suffix].read(text, path.name)
-        FORMATS[path.suffix].load(text, path.name)
+        read_and_load(path)
     assert f"{caught.value}\nhint: {caught.value.hint}\n" == path.with_name(path.name + ".txt").read_text()
     assert caught.value.hint
     assert caught.value.exit_code == 3

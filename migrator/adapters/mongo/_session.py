@@ -83,6 +83,9 @@ class MongoSession:
             except asyncio.CancelledError:
                 await finished(self._kill())
                 raise
+            except BaseException:
+                self._work.doubtful = True  # its last command may still run; the next holder gets our name and ends it
+                raise
 
     async def _fence(self, run: Run) -> None:
         with pymongo.timeout(SHORT):
