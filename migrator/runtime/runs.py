@@ -3,6 +3,7 @@
 import random
 import time
 from dataclasses import dataclass
+from itertools import count
 
 from migrator.core.plan import Step
 from migrator.core.protocols import Adapter, Owner, Session
@@ -10,6 +11,7 @@ from migrator.core.revision import Revision
 from migrator.core.run import Kind, Run, State
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_COUNT = count(random.getrandbits(20))
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,12 @@ def new_run(step: Step, held: Held, state: State, kind: Kind = Kind.REVISION) ->
 
 
 def new_id() -> str:
-    """Return an id that sorts by time: nine digits of milliseconds and four of chance, in Crockford's base 32."""
-    number = (int(time.time() * 1000) << 20) | random.getrandbits(20)
+    """Return an id that sorts by time, in Crockford's base 32: nine digits of milliseconds and four of a count.
+
+    The count starts anywhere, so that two programs differ, and only grows, so that one program never repeats itself:
+    a plan makes a thousand ids within few milliseconds.
+    """
+    number = (int(time.time() * 1000) << 20) | (next(_COUNT) & 0xFFFFF)
     return "".join(_DIGITS[(number >> shift) & 31] for shift in range(60, -5, -5))
 
 
