@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import uuid4
 
 from migrator.config import Config
+from migrator.core.errors import DatabaseError, LockHeld
 from migrator.core.events import PlanMade
 from migrator.core.history import History
 from migrator.core.outcome import Outcome
@@ -15,9 +16,10 @@ from migrator.core.plan import Plan
 from migrator.core.protocols import Owner, Tracker
 from migrator.core.refusals import unknown_keys
 from migrator.core.revision import Key, Revision
-from migrator.core.run import State, merged
+from migrator.core.run import Run, State, merged
 from migrator.runtime import directory, lease
 from migrator.runtime.connections import Connections
+from migrator.runtime.failures import Unanswered, answered
 from migrator.runtime.notify import Notifiers
 from migrator.runtime.runner import Runner
 from migrator.runtime.runs import Held, new_id
@@ -40,28 +42,45 @@ class Deployment:
     ) -> Outcome:
         """Plan under the locks of these databases, and run the plan; or, without `run`, only record it.
 
-        `stored` adds the applied revisions whose files are gone, from the text that the tracker kept.
+        `stored` adds the applied revisions whose files are gone, from the text that the tracker kept. Where a commit
+        was never answered, the locks are taken anew and the tracker is read again before anything is said.
         """
-        async with self.hold(databases) as held:
-            state = await self.settled(held, history)
-            trackers = {name: held[name].session.tracker for name in databases}
-            full = await with_stored(history, state, trackers) if stored else history
-            plan = make(full, state)
-            self._notifiers.publish(PlanMade(plan))
-            runner = Runner(
-                held,
-                self._connections,
-                timeout=self._config.timeout,
-                publish=self._notifiers.publish,
-                mask=self._config.mask(),
-            )
-            if not run:
-                return Outcome(plan, await runner.stamp_plan(plan, state), notes(history, state))
-            scripts = {
-                step.key: directory.load(step.revision, held[step.revision.database].adapter.capabilities)
-                for step in plan.steps
-            }
-            return Outcome(plan, await runner.run_plan(plan, scripts, state), notes(history, state))
+        try:
+            async with self.hold(databases) as held:
+                state = await self.settled(held, history)
+                trackers = {name: held[name].session.tracker for name in databases}
+                full = await with_stored(history, state, trackers) if stored else history
+                plan = make(full, state)
+                self._notifiers.publish(PlanMade(plan))
+                runs = await self._run(plan, state, held) if run else await self._runner(held).stamp_plan(plan, state)
+                return Outcome(plan, runs, notes(history, state))
+        except Unanswered as doubt:
+            return await self._ask_again(doubt, history, databases)
+
+    async def _run(self, plan: Plan, state: State, held: dict[str, Held]) -> tuple[Run, ...]:
+        scripts = {
+            step.key: directory.load(step.revision, held[step.revision.database].adapter.capabilities)
+            for step in plan.steps
+        }
+        return await self._runner(held).run_plan(plan, scripts, state)
+
+    def _runner(self, held: dict[str, Held]) -> Runner:
+        return Runner(
+            held,
+            self._connections,
+            timeout=self._config.timeout,
+            publish=self._notifiers.publish,
+            mask=self._config.mask(),
+        )
+
+    async def _ask_again(self, doubt: Unanswered, history: History, databases: tuple[str, ...]) -> Outcome:
+        """Find out what became of a commit that was never answered. Raises OutcomeUnknown where nobody can say."""
+        try:
+            async with self.hold(databases) as held:
+                state = await self.settled(held, history)
+        except (DatabaseError, LockHeld) as error:
+            raise doubt.cause from error
+        return answered(doubt, state)
 
     async def settled(self, held: dict[str, Held], history: History) -> State:
         """Judge the interrupted runs of these databases and return the state after it."""

@@ -7,13 +7,16 @@ from migrator.core.errors import (
     DatabaseError,
     LockLost,
     MigratorError,
+    OutcomeUnknown,
     RunFailed,
     TrackerRefused,
     TransactionEscaped,
     VerifyFailed,
 )
+from migrator.core.outcome import Outcome
+from migrator.core.plan import Plan
 from migrator.core.revision import Direction
-from migrator.core.run import Effect, Run
+from migrator.core.run import Effect, Run, State, Status
 
 
 class Failure(Exception):
@@ -45,6 +48,17 @@ class Failure(Exception):
         if run.transactional or not self.touched:
             return Effect.NONE
         return self.effect or Effect.UNKNOWN
+
+
+class Unanswered(Exception):
+    """A step whose commit was never answered: the plan, its run, and those done before."""
+
+    def __init__(self, plan: Plan, run: Run, done: tuple[Run, ...], cause: OutcomeUnknown) -> None:
+        super().__init__(cause.message)
+        self.plan = plan
+        self.run = run
+        self.done = done
+        self.cause = cause
 
 
 def said(error: BaseException, path: str) -> str:
@@ -82,6 +96,29 @@ def overtaken(run: Run, refused: TrackerRefused) -> LockLost:
         state="The tracker refused this command's last write; the new holder has judged the run.",
         hint=refused.hint,
     )
+
+
+def answered(doubt: Unanswered, state: State) -> Outcome:
+    """Return the outcome of a plan whose last begun step turned out to be committed, if that was its last step.
+
+    Raises OutcomeUnknown where it is committed and others were left, ConnectionLost where it is not.
+    """
+    run, after = doubt.run, state.applied.get(doubt.run.key)
+    landed = after is not None and after.run_id == run.run_id if run.direction is Direction.UPGRADE else after is None
+    again = f"Run `migrator {run.direction}` again; it goes on from there."
+    if not landed:
+        raise ConnectionLost(
+            f"the connection was lost while {run.key} was being committed; the tracker, read again under the lock, "
+            "says that the commit did not arrive",
+            state=f"Nothing of {run.key} is in the database. {len(doubt.done)} before it are done and kept.",
+            hint=again,
+        )
+    done = (*doubt.done, run.moved(Status.SUCCESS, Effect.FULL, reason="recovered"))
+    told = f"The connection was lost while {run.key} was being committed; read again under the lock, it is done."
+    if len(done) < len(doubt.plan):
+        left = len(doubt.plan) - len(done)
+        raise OutcomeUnknown(told, state=f"{len(done)} step(s) are done, {left} were not begun.", hint=again)
+    return Outcome(doubt.plan, done, (told,))
 
 
 def _state(run: Run, done: tuple[Run, ...], *, recorded: bool) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from migrator.core.errors import LockHeld, LockLost, MigratorError
+from migrator.core.errors import ConnectionLost, LockHeld, LockLost, MigratorError
 from migrator.core.events import Event, LockWaiting
 from migrator.core.protocols import Lock, Owner
 
@@ -27,7 +27,7 @@ async def hold(
     """Hold the lock of a database for the length of a block and yield the fence.
 
     Waits at most `wait` seconds, then raises LockHeld. When the lock is lost the block is cancelled and LockLost
-    raised.
+    raised; ConnectionLost where it is lost only because the server does not answer.
     """
     fence = await _acquire(lock, database, owner, wait, publish)
     keeper = _Keeper(lock, database)
@@ -67,12 +67,12 @@ class _Keeper:
     def __init__(self, lock: Lock, database: str) -> None:
         self._lock = lock
         self._database = database
-        self._lost: LockLost | None = None
+        self._lost: LockLost | ConnectionLost | None = None
         self._holder = asyncio.current_task()
         self._task = asyncio.create_task(self._keep(), name=f"keep the lock of {database}")
 
     def raise_if_lost(self) -> None:
-        """Raise LockLost in place of the cancellation that it caused."""
+        """Raise what was lost, the lock or its server, in place of the cancellation that it caused."""
         if self._lost is not None:
             if self._holder is not None:
                 self._holder.uncancel()
@@ -98,14 +98,14 @@ class _Keeper:
             except (MigratorError, TimeoutError) as error:
                 if time.monotonic() >= trusted_until:
                     self._lose(
-                        LockLost(
+                        ConnectionLost(
                             f"the lock of {self._database} could not be renewed: {str(error) or 'no answer in time'}",
                             state="The run was stopped; the next one finds out what was done.",
-                            hint="Run the command again.",
+                            hint="Check that the server can be reached, then run the command again.",
                         )
                     )
 
-    def _lose(self, error: LockLost) -> None:
+    def _lose(self, error: LockLost | ConnectionLost) -> None:
         self._lost = error
         if self._holder is not None:
             self._holder.cancel()

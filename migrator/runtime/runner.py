@@ -21,7 +21,7 @@ from migrator.core.protocols import Databases
 from migrator.core.revision import Direction, Key, Script
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.secrets import Mask
-from migrator.runtime.failures import Failure, explained, overtaken, said
+from migrator.runtime.failures import Failure, Unanswered, explained, overtaken, said
 from migrator.runtime.runs import Held, new_run
 from migrator.runtime.verdict import Verdict, check
 
@@ -66,13 +66,18 @@ class Runner:
         self._ahead: Run | None = None
 
     async def run_plan(self, plan: Plan, scripts: Mapping[Key, Script], state: State) -> tuple[Run, ...]:
-        """Run every step in order and return the runs; at the first failure raise RunFailed with those done before."""
+        """Run every step in order and return the runs; at the first failure raise RunFailed with those done before.
+
+        Raises Unanswered where a commit was never answered: then the tracker must be asked again, under the lock.
+        """
         runs = [new_run(step, self._held[step.revision.database], state) for step in plan.steps]
         try:
             for index, (step, run) in enumerate(zip(plan.steps, runs, strict=True)):
                 following = runs[index + 1] if index + 1 < len(runs) else None
                 rides = following if _may_ride(run, following) else None
                 await self._run(_Work(step, run, scripts[step.key], rides, (index + 1, len(runs))))
+        except OutcomeUnknown as error:
+            raise Unanswered(plan, runs[len(self._done)], tuple(self._done), error) from error
         finally:
             await self._take_back()
         return tuple(self._done)

@@ -29,6 +29,9 @@ INTERVAL = 3.0
 RENEWAL = 5.0
 """Seconds that one renewal may take; what takes longer has failed."""
 
+FAREWELL = 1.0
+"""Seconds for giving the lock back to a server that did not answer the last time."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FREE = {"$expr": {"$lte": ["$expires", "$$NOW"]}}
 TAKEN = {"$expr": {"$gt": ["$expires", "$$NOW"]}}
@@ -95,7 +98,8 @@ class MongoLock:
         token, self._token = self._token, ""
         if not token:
             return
-        with translated(f"{self._name}: give the lock back"), pymongo.timeout(RENEWAL):
+        limit = FAREWELL if self._work.silent else RENEWAL
+        with translated(f"{self._name}: give the lock back"), pymongo.timeout(limit):
             async with self._apart() as apart:
                 # Where a transaction of ours may still be open, the next holder gets its name and ends it.
                 gone = {} if self._work.doubtful else {"lsid": None, "appname": ""}

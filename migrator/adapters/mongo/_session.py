@@ -14,7 +14,7 @@ from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._kill import kill_commands
 from migrator.adapters.mongo._lock import MongoLock
 from migrator.adapters.mongo._tracker import MongoTracker
-from migrator.adapters.mongo._work import ABORT, SHORT, Work, finished
+from migrator.adapters.mongo._work import SHORT, Work, finished
 from migrator.core.errors import DependencyMissing, StatementTimeout, TransactionEscaped
 from migrator.core.protocols import Databases, Lock, Tracker
 from migrator.core.run import Run
@@ -92,11 +92,8 @@ class MongoSession:
             await self._tracker.check(run, self._work.session)
 
     async def _kill(self) -> None:
-        try:
-            with pymongo.timeout(ABORT):
-                await kill_commands(self._work.db, self._appname)
-        except PyMongoError:
-            return  # nobody answers; the cancellation is what is told
+        with self._work.ending():
+            await kill_commands(self._work.db, self._appname)
 
     def _need_open(self, what: str) -> None:
         if not self._work.session.in_transaction:

@@ -9,8 +9,8 @@ not used. Only our own short writes are repeated, and only where the server says
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
@@ -18,7 +18,7 @@ import pymongo
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import PyMongoError
+from pymongo.errors import AutoReconnect, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -60,7 +60,8 @@ class Work:
         self.db = db
         self.session = session
         self.transactions = transactions
-        self.doubtful = False  # a transaction of ours may still be open on the server
+        self.doubtful = False  # a transaction or a command of ours may still be open on the server
+        self.silent = False  # the server was told to stop and did not answer: nothing more is worth the wait
 
     @property
     def lsid(self) -> dict[str, Any]:
@@ -98,6 +99,8 @@ class Work:
         The short one is repeated where the server says that nothing of it took effect. On a standalone server, which
         has no transactions, the writes follow one another: a crash between them leaves the first without the second.
         """
+        if self.silent:
+            raise AutoReconnect("the server does not answer any more")
         with pymongo.timeout(SHORT):
             if self.session.in_transaction or not self.transactions:
                 return await body(self.session)
@@ -134,14 +137,23 @@ class Work:
                         raise unknown(what) from error
                 await asyncio.sleep(PAUSE)
 
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Bound the telling of the server to stop, and remember where it does not even answer that."""
+        try:
+            with pymongo.timeout(ABORT):
+                yield
+        except PyMongoError as error:
+            self.doubtful, self.silent = True, error.timeout
+
     async def _end(self) -> None:
         self.doubtful = True
-        with suppress(PyMongoError), pymongo.timeout(ABORT):
+        with self.ending():
             await kill_session(self.db.client, self.lsid)
             self.doubtful = False
 
     async def _abort(self, kill: bool) -> None:
-        with suppress(PyMongoError), pymongo.timeout(ABORT):
+        with self.ending():
             if kill:
                 await kill_session(self.db.client, self.lsid)
             if self.session.in_transaction:
