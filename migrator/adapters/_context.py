@@ -12,11 +12,15 @@ if TYPE_CHECKING:
 
 
 class ContextBase:
-    """The part of a context that needs no driver. `run` is None outside a step."""
+    """The part of a context that needs no driver. `run` is None outside a step.
+
+    `sent` counts the statements, where the adapter sees each of them.
+    """
 
     def __init__(self, run: Run | None, databases: Databases | None) -> None:
         self.run = run
         self.touched = False
+        self.sent = 0
         self._databases = databases
 
     @property

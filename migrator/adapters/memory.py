@@ -124,6 +124,7 @@ class _Tracker:
             raise self._refused(run, f"{run.revision} is applied by now")
         spent = (datetime.now(UTC) - datetime.fromisoformat(found.started_at)).total_seconds() * 1000
         told = {name: getattr(run, name) for name in ("status", "effect", "reason", "error", "log_file")}
+        told["progress"] = deepcopy(run.progress or found.progress)
         rows[run.run_id] = replace(found, **told, result=deepcopy(run.result), finished_at=_now(), duration_ms=spent)
 
     def _check_version(self) -> None:

@@ -35,9 +35,14 @@ def _text(resolution: "Resolution") -> str:
         f"run      {run.run_id}  {run.key}  {run.title}",
         f"did      {run.direction}, attempt {run.attempt}, {run.started_at} by {run.user}@{run.host}",
         f"ended    {run.status}, effect {run.effect} ({run.reason}): {run.error}",
+        f"sent     {(run.progress or {}).get('statements', 'an unknown number of')} statement(s) before it ended",
         f"verify   {resolution.verify}",
         f"file     {run.path}",
     ]
+    logged = (run.result or {}).get("log", [])
+    lines.extend(f"log      {line}" for line in logged)
+    if not logged:
+        lines.append("log      nothing was kept")
     if resolution.recorded:
         lines.append(f"recorded {resolution.recorded.reason}. Next: migrator upgrade {run.database}:head")
     else:

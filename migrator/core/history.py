@@ -108,7 +108,7 @@ class History:
                 state="Nothing was changed.",
                 hint="Write more of the id, or name the database: " + " or ".join(str(key) for key in found[:2]),
             )
-        known = [key.id for key in self.order if key.database in scope]
+        known = [*(key.id for key in self.order if key.database in scope), "head", "heads", "base"]
         raise TargetNotFound(
             f"no revision of {' or '.join(sorted(scope))} has an id that begins with {prefix!r}",
             state="Nothing was changed.",

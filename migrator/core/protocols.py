@@ -70,6 +70,10 @@ class Context(Protocol):
     def touched(self) -> bool:
         """Say whether anything was sent to the database, so that a failure may have left something behind."""
 
+    @property
+    def sent(self) -> int:
+        """Return how many statements the script has sent; 0 also where the adapter does not see each of them."""
+
     def explain(self, error: Exception) -> "MigratorError | None":
         """Return what a driver's error means, None where it is none of a driver's."""
 

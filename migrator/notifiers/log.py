@@ -23,7 +23,8 @@ def configure(level: str, form: str, mask: Mask) -> None:
     channel.addFilter(_Filter(mask))
     root = logging.getLogger("migrator")
     root.handlers[:] = [channel]
-    root.setLevel(level)
+    root.setLevel(logging.DEBUG)  # whoever else listens, such as the run's own tail, chooses for itself
+    channel.setLevel(level)
     root.propagate = False
 
 

@@ -22,13 +22,21 @@ from migrator.core.run import Effect, Run, State, Status
 class Failure(Exception):
     """A step that failed: why, whether anything had been sent, and what is known of the effect (None: derive it).
 
-    `exit_code` is 0 where the cause decides.
+    `exit_code` is 0 where the cause decides; `sent` counts the statements that had been sent.
     """
 
     def __init__(
-        self, message: str, reason: str, *, touched: bool, effect: Effect | None = None, exit_code: int = 0
+        self,
+        message: str,
+        reason: str,
+        *,
+        touched: bool,
+        effect: Effect | None = None,
+        exit_code: int = 0,
+        sent: int = 0,
     ) -> None:
         super().__init__(message)
+        self.sent = sent
         self.exit_code = exit_code
         self.reason = reason
         self.touched = touched

@@ -23,6 +23,7 @@ from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.secrets import Mask
 from migrator.runtime.failures import Failure, Unanswered, explained, overtaken, said
 from migrator.runtime.runs import Held, new_run
+from migrator.runtime.tail import Tail
 from migrator.runtime.verdict import Verdict, check
 
 AGAIN = 5
@@ -43,6 +44,14 @@ class _Work:
     script: Script
     following: Run | None
     place: tuple[int, int]
+
+
+@dataclass
+class _Seen:
+    """What a step has been seen to do so far."""
+
+    touched: bool = False
+    sent: int = 0
 
 
 class Runner:
@@ -99,10 +108,11 @@ class Runner:
         self._ahead = None
         self._publish(RunStarted(run, *work.place))
         began = time.perf_counter()
-        try:
-            done = await self._persist(work)
-        except (Failure, asyncio.CancelledError) as error:
-            raise await self._failed(work, error, began) from error
+        with Tail(run.revision, self._mask) as tail:
+            try:
+                done = await self._persist(work)
+            except (Failure, asyncio.CancelledError) as error:
+                raise await self._failed(work, error, began, tail) from error
         self._ahead = work.following
         self._done.append(replace(done, duration_ms=_since(began)))
         self._publish(RunFinished(self._done[-1], *work.place))
@@ -132,27 +142,29 @@ class Runner:
         """Run one step. Raises Failure; OutcomeUnknown and LockLost where nothing may be written any more."""
         limit = work.step.revision.header.timeout
         limit = self._timeout if limit is None else limit
-        touched = [False]
+        seen = _Seen()
         try:
             async with asyncio.timeout(limit + GRACE if limit else None) as scope:
-                return await self._body(work, limit, touched, scope)
+                return await self._body(work, limit, seen, scope)
         except (LockLost, OutcomeUnknown):
             raise
         except Verdict as error:
-            raise Failure(str(error), "verify_failed", touched=touched[0], effect=error.effect) from error
+            raise Failure(
+                str(error), "verify_failed", touched=seen.touched, effect=error.effect, sent=seen.sent
+            ) from error
         except Exception as error:
-            raise self._failure(work, error, touched[0], scope, limit) from error
+            raise self._failure(work, error, seen, scope, limit) from error
 
-    def _failure(self, work: _Work, error: Exception, touched: bool, scope: asyncio.Timeout, limit: float) -> Failure:
+    def _failure(self, work: _Work, error: Exception, seen: _Seen, scope: asyncio.Timeout, limit: float) -> Failure:
         """Return what an error in a step means: a time limit, a server that is gone, or the script's own."""
         late = isinstance(error, StatementTimeout) or (isinstance(error, TimeoutError) and scope.expired())
         if late and not self._held[work.run.database].session.alive:
             text = f"the server has not answered for {limit:g} s, and not when it was told to stop either"
-            return Failure(text, "error", touched=touched, exit_code=ConnectionLost.exit_code)
+            return Failure(text, "error", touched=seen.touched, sent=seen.sent, exit_code=ConnectionLost.exit_code)
         text = f"took longer than {limit:g} s" if late else said(error, work.run.path)
-        return Failure(text, "timeout" if late else "error", touched=touched)
+        return Failure(text, "timeout" if late else "error", touched=seen.touched, sent=seen.sent)
 
-    async def _body(self, work: _Work, limit: float, touched: list[bool], scope: asyncio.Timeout) -> Run:
+    async def _body(self, work: _Work, limit: float, seen: _Seen, scope: asyncio.Timeout) -> Run:
         held = self._held[work.run.database]
         function = work.script.function(work.step.direction)
         if function is None:
@@ -173,10 +185,12 @@ class Runner:
                 await held.session.tracker.finish(done, work.following)
                 scope.reschedule(None)  # the work is done, and what is left must not be cut: the commit
             finally:
-                touched[0] = context.touched
+                seen.touched, seen.sent = context.touched, context.sent
         return done
 
-    async def _failed(self, work: _Work, error: Failure | asyncio.CancelledError, began: float) -> BaseException:
+    async def _failed(
+        self, work: _Work, error: Failure | asyncio.CancelledError, began: float, tail: Tail
+    ) -> BaseException:
         """Record a failure as far as it can be, and return what the caller is to raise."""
         failure = error if isinstance(error, Failure) else Failure("stopped", "cancelled", touched=True)
         if failure.reason == "verify_failed" and work.step.revision.header.on_failed_verify == "downgrade":
@@ -187,6 +201,8 @@ class Runner:
             reason=failure.reason,
             error=self._mask(str(failure)),
             duration_ms=_since(began),
+            progress={"statements": failure.sent} if failure.sent else None,
+            result={"log": list(tail.lines)} if tail.lines else None,
         )
         try:
             recorded = not failure.unanswered(work.run) and await self._record(run)

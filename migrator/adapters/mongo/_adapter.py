@@ -75,9 +75,13 @@ class MongoAdapter:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[MongoSession]:
         """Hold a reference and a server session. Raises ConnectionFailed, AuthenticationFailed and so on."""
-        async with self._shared.hold() as connected, connected.client.start_session() as server_session:
-            work = Work(self._database(connected), server_session, connected.transactions)
-            yield MongoSession(work, self._name, self._appname)
+        async with self._shared.hold() as connected:
+            work = Work(self._database(connected), connected.client.start_session(), connected.transactions)
+            try:
+                yield MongoSession(work, self._name, self._appname)
+            finally:
+                with pymongo.timeout(FAREWELL):  # it aborts what is open, and the server may be gone
+                    await work.session.end_session()
 
     @asynccontextmanager
     async def context(self, source: str = "", databases: Databases | None = None) -> AsyncIterator[Context]:  # noqa: ARG002

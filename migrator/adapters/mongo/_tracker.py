@@ -157,6 +157,8 @@ class MongoTracker:
         told = {name: str(getattr(run, name)) for name in ("status", "effect", "reason", "error", "log_file")}
         said: dict[str, Any] = {name: {"$literal": value} for name, value in told.items()}
         said["result"] = {"$literal": None if run.result is None else dict(run.result)}
+        if run.progress is not None:
+            said["progress"] = {"$literal": dict(run.progress)}
         spent = {"$toDouble": {"$subtract": ["$$NOW", "$started_at"]}}
         # A row of a predecessor has a smaller fence; that ours is the newest was checked just now.
         wanted = {"_id": run.run_id, "status": Status.PENDING.value, "fence": {"$lte": run.fence}}

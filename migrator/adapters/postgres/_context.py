@@ -38,14 +38,14 @@ class Context(ContextBase):
 
     async def execute(self, sql: str, *args: Any) -> str:
         """Run a statement and return its status, such as `UPDATE 3`. Without arguments the text may hold several."""
-        self.touched = True
+        self._count()
         if args:
             return await self._link.execute_with(sql, args, "run a statement")
         return await self._link.execute(sql, "run a statement")
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """Run a query and return its rows; a row is read by name or by number."""
-        self.touched = True
+        self._count()
         return await self._link.fetch(sql, args, "run a query")
 
     async def value(self, sql: str, *args: Any) -> Any:
@@ -57,6 +57,10 @@ class Context(ContextBase):
         """Return the names of a table's columns in order, [] where there is no such table."""
         return [row[0] for row in await self.fetch(_COLUMNS, table)]
 
+    def _count(self) -> None:
+        self.touched = True
+        self.sent += 1
+
     def explain(self, error: Exception) -> MigratorError | None:
         """Return what asyncpg's or SQLAlchemy's error means, None where it is neither's."""
         return error if isinstance(error, MigratorError) else translate(error, "run a statement")
@@ -67,7 +71,7 @@ class Context(ContextBase):
         In a transaction it is sent together with what follows. Outside of one it goes by the extended protocol, in
         which the server refuses a text of several statements before it runs any.
         """
-        self.touched = True
+        self._count()
         if self.run is not None and self.run.transactional:
             self._link.later(text, self._path)
         else:

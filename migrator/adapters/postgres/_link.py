@@ -68,6 +68,7 @@ class Link:
         self.connection = connection
         self._turn = asyncio.Lock()
         self._ahead: list[Part] = []
+        self._left_early = False
 
     @property
     def alive(self) -> bool:
@@ -135,8 +136,12 @@ class Link:
         async with self._turn:
             try:
                 async with asyncio.timeout(limit) as scope:
-                    return await call(*args)
+                    self._left_early = True
+                    result = await call(*args)
+                    self._left_early = False
+                    return result
             except Exception as error:
+                self._left_early = False
                 if isinstance(error, TimeoutError) and scope.expired():
                     self.connection.terminate()
                 raise self._explained(error, doing, parts) from error

@@ -145,7 +145,7 @@ class PostgresSession:
             if self._link.in_transaction:
                 await self._link.execute("ROLLBACK", "roll back what the script left open", limit=ROLLBACK)
             if not self._pooled:
-                await self._link.execute("RESET ALL", "end the step", limit=LIMIT)
+                await self._link.execute("RESET ALL", "end the step", limit=ROLLBACK)
 
 
 def _reraise(error: BaseException) -> NoReturn:

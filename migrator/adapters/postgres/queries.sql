@@ -179,6 +179,7 @@ WITH fence AS (
 finished AS (
     UPDATE {tracker}
        SET status = :status, effect = :effect, reason = :reason, error = :error, result = :result::jsonb,
+           progress = coalesce(:progress::jsonb, progress),
            log_file = :log_file, finished_at = clock_timestamp(),
            duration_ms = extract(epoch FROM clock_timestamp() - started_at) * 1000
      WHERE run_id = :run_id AND status = 'pending' AND fence <= :fence AND EXISTS (SELECT FROM fence)
