@@ -40,8 +40,8 @@ def _write_password(path: Path) -> None:
 def _make(folder: Path, programs: Path) -> Path:
     """Make the store under another name, so that what a killed initdb leaves is never taken for one."""
     place = _outside() if guise_of_a_commoner() is Guise.NOBODY else folder
-    draft, password = place / "store.new", place / "password.new"
-    shutil.rmtree(draft, ignore_errors=True)
+    _sweep(place)
+    draft, password = place / f"store.new.{os.getpid()}", place / f"password.new.{os.getpid()}"
     draft.mkdir(mode=0o700)
     write_whole(password, (folder / "password").read_text())
     try:
@@ -53,6 +53,15 @@ def _make(folder: Path, programs: Path) -> Path:
     if place != folder:
         _link(folder / "store", store)
     return store.resolve()
+
+
+def _sweep(place: Path) -> None:
+    """Remove what a killed initdb left. It may still be tidying up itself, so every draft has a name of its own."""
+    for left in place.glob("*.new.*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _link(link: Path, store: Path) -> None:

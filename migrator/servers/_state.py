@@ -56,7 +56,8 @@ def serves(state: State, program: str, store: Path) -> bool:
     try:
         one = psutil.Process(state.pid)
         ours = one.name() == program and one.ppid() == state.keeper and str(store) in one.cmdline()
-        return ours and _listens(one, state.port)
+        # A keeper with threads stays the parent for a moment after it has died, while its server is being ended.
+        return ours and alive(state.keeper) and _listens(one, state.port)
     except (psutil.Error, OSError):
         return False
 
