@@ -17,7 +17,7 @@ import asyncpg
 from migrator.servers import postgres
 
 COUNT = 1000
-ROUNDS = 5
+ROUNDS = 7
 
 
 def write_revisions(folder: Path) -> None:

@@ -5,6 +5,7 @@ import traceback
 from migrator.core.errors import (
     ConnectionLost,
     DatabaseError,
+    DependencyMissing,
     LockLost,
     MigratorError,
     OutcomeUnknown,
@@ -146,7 +147,7 @@ def _state(run: Run, done: tuple[Run, ...], *, recorded: bool) -> str:
 
 def _hint(run: Run, failure: Failure, *, rerunnable: bool) -> str:
     cause = failure.__cause__
-    lead = f"{cause.hint} " if isinstance(cause, DatabaseError) and cause.hint else ""
+    lead = f"{cause.hint} " if isinstance(cause, DatabaseError | DependencyMissing) and cause.hint else ""
     if isinstance(cause, ConnectionLost):
         return lead.strip()
     if failure.reason == "timeout":

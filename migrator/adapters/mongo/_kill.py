@@ -5,15 +5,24 @@ ran on for 17 s). A user may always end what runs under the user's own name; mor
 only means to wait.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.asynchronous.mongo_client import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
 from migrator.adapters.mongo._rows import LOCK, TRACKER
+
+PATIENCE = 3.0
+"""Seconds that a command gets to end after it was told to."""
+
+PAUSE = 0.05
+"""Seconds between two looks."""
 
 
 async def kill_session(client: AsyncMongoClient[dict[str, Any]], lsid: Mapping[str, Any]) -> None:
@@ -25,19 +34,28 @@ async def kill_session(client: AsyncMongoClient[dict[str, Any]], lsid: Mapping[s
             return  # not allowed, or gone already
 
 
-async def kill_commands(db: AsyncDatabase[dict[str, Any]], appname: str) -> int:
-    """End what the clients of this name run in the database, but not on our own collections. Returns how many.
+async def kill_commands(db: AsyncDatabase[dict[str, Any]], appname: str) -> bool:
+    """End what the clients of this name run in the database, but not on our own collections, and wait for its end.
 
-    Best effort: what runs on other members of the set and what belongs to another user is not seen.
+    Returns False where some of it still runs after `PATIENCE`. Best effort: what runs on other members of the set and
+    what belongs to another user is not seen.
     """
-    ns = f"^{re.escape(db.name)}\\.(?!{LOCK}$|{TRACKER}$)"
-    wanted = {"appName": appname, "active": True, "ns": {"$regex": ns}}
+    deadline = monotonic() + PATIENCE
     async with db.client.start_session() as apart:
         try:
-            stages: list[dict[str, Any]] = [{"$currentOp": {}}, {"$match": wanted}, {"$project": {"opid": 1}}]
-            found = [each["opid"] async for each in await db.client.admin.aggregate(stages, session=apart)]
-            for opid in found:
-                await db.client.admin.command({"killOp": 1, "op": opid}, session=apart)
+            while found := await _running(db, appname, apart):
+                for opid in found:
+                    await db.client.admin.command({"killOp": 1, "op": opid}, session=apart)
+                if monotonic() > deadline:
+                    return False
+                await asyncio.sleep(PAUSE)
         except OperationFailure:
-            return 0
-    return len(found)
+            return True  # not allowed
+    return True
+
+
+async def _running(db: AsyncDatabase[dict[str, Any]], appname: str, apart: AsyncClientSession) -> list[Any]:
+    ns = f"^{re.escape(db.name)}\\.(?!{LOCK}$|{TRACKER}$)"
+    wanted = {"appName": appname, "active": True, "ns": {"$regex": ns}}
+    stages: list[dict[str, Any]] = [{"$currentOp": {}}, {"$match": wanted}, {"$project": {"opid": 1}}]
+    return [each["opid"] async for each in await db.client.admin.aggregate(stages, session=apart)]

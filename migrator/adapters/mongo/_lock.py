@@ -36,6 +36,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FREE = {"$expr": {"$lte": ["$expires", "$$NOW"]}}
 TAKEN = {"$expr": {"$gt": ["$expires", "$$NOW"]}}
 EXPIRES = {"$add": ["$$NOW", int(LEASE * 1000)]}
+BEFORE = {"$cond": [{"$isArray": ["$before"]}, "$before", []]}
+PREDECESSOR = {"$cond": [{"$gt": ["$appname", ""]}, [{"lsid": "$lsid", "appname": "$appname"}], []]}
 
 
 class MongoLock:
@@ -124,14 +126,16 @@ class MongoLock:
         return self._work.db.client.start_session()
 
     async def _take(self, owner: Owner, apart: AsyncClientSession) -> dict[str, Any] | None:
-        """Take the lease where it has run out. The document as it was then is under `before`."""
+        """Take the lease where it has run out. `before` lists those whose work is to be ended: the holder of then,
+        and any before that one, should it have died before it had ended theirs.
+        """
         person = {"host": owner.host, "pid": owner.pid, "user": owner.user, "release": owner.release}
         change = {
             "owner": {"$literal": owner.token},
             "holder": {"$literal": person},
             "lsid": {"$literal": self._work.lsid},
             "appname": {"$literal": self._appname},
-            "before": {"lsid": "$lsid", "appname": "$appname"},
+            "before": {"$concatArrays": [BEFORE, PREDECESSOR]},
             "fence": {"$add": [{"$ifNull": ["$fence", 0]}, 1]},
             "acquired_at": "$$NOW",
             "expires": EXPIRES,
@@ -166,16 +170,19 @@ class MongoLock:
 
     async def _entered(self, lease: Mapping[str, Any]) -> int:
         """Shut the predecessor out, and see that there is a tracker."""
-        fence, before = int(lease["fence"]), lease.get("before") or {}
+        fence = int(lease["fence"])
         with translated(f"{self._name}: take the lock"), pymongo.timeout(SHORT):
-            if before.get("lsid"):
-                await kill_session(self._work.db.client, before["lsid"])
-            if before.get("appname"):
-                await kill_commands(self._work.db, before["appname"])
+            for each in lease["before"]:
+                await kill_session(self._work.db.client, each["lsid"])
+                if not await kill_commands(self._work.db, each["appname"]):
+                    raise self._running_on()
             async with self._apart() as apart:
                 raised = {"$set": {"token": fence}}
                 wanted = {"_id": "fence", "token": {"$lt": fence}}
                 answer = await self._lock.update_one(wanted, raised, session=apart)
+                if lease["before"]:
+                    mine = {"_id": "lease", "owner": self._token}
+                    await self._lock.update_one(mine, {"$set": {"before": []}}, session=apart)
         if answer.matched_count != 1:
             raise self._lost()
         await self._tracker.ensure()
@@ -197,6 +204,13 @@ class MongoLock:
             state="Nothing was changed.",
             hint=f"Wait for it (a holder that has died keeps it for {LEASE:g} s; `--lock-timeout 30m`), or end it: "
             "`migrator unlock` shows whom that would hit.",
+        )
+
+    def _running_on(self) -> LockHeld:
+        return LockHeld(
+            f"{self._name}: a command of the holder before still runs on the server, and does not end when told to",
+            state="Nothing was changed.",
+            hint="Wait for it, or end it: `db.currentOp()` shows it under the appName migrator/...",
         )
 
     def _lost(self) -> LockLost:
