@@ -109,8 +109,8 @@ class PostgresSession:
         if not self._link.alive:
             return
         with suppress(ConnectionLost):  # the server rolls back what its client left
-            if self._link.in_transaction:
-                await self._link.execute("ROLLBACK", "roll back", limit=ROLLBACK)
+            # Always: after a cancelled statement nobody knows here yet whether the server has begun the transaction.
+            await self._link.execute("ROLLBACK", "roll back", limit=ROLLBACK)
 
     @asynccontextmanager
     async def _plain(self, run: Run, context: Context, timeout: float) -> AsyncIterator[None]:
@@ -142,8 +142,7 @@ class PostgresSession:
         if not self._link.alive:
             return
         with suppress(ConnectionLost):
-            if self._link.in_transaction:
-                await self._link.execute("ROLLBACK", "roll back what the script left open", limit=ROLLBACK)
+            await self._link.execute("ROLLBACK", "roll back what the script left open", limit=ROLLBACK)
             if not self._pooled:
                 await self._link.execute("RESET ALL", "end the step", limit=ROLLBACK)
 
