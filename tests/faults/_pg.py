@@ -3,7 +3,7 @@
 import signal
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests._servers import sql
 from tests.faults.deployer import Deployer, until
@@ -75,7 +75,7 @@ class Server:
             self.port = probe.getsockname()[1]
         self._program: Any = None
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

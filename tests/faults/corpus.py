@@ -1,7 +1,7 @@
 """The project that the faults befall: one revision of every kind, each leaving evidence that it took effect.
 
 Every revision adds one row to `evidence`, which has no constraint on purpose: a revision that ran twice leaves two. An
-index is its own evidence. What runs outside a transaction is written as a careful author writes it: it may be run again.
+index is its own evidence. What runs outside a transaction is written as a careful author writes it: it may run again.
 """
 
 import json

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, Self
 
 LIMIT = 60.0
 """Seconds after which whatever was waited for counts as never coming."""
@@ -49,7 +49,7 @@ class Deployer:
         self.words = words
         self._began = time.monotonic()
         self._last: dict[Any, str] = {}
-        self._out, self._err = TemporaryFile(), TemporaryFile()
+        self._out, self._err = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - closed with the deployer
         self._program = subprocess.Popen(
             [sys.executable, "-m", "migrator", *words],
             cwd=folder,
@@ -60,7 +60,7 @@ class Deployer:
         )
         self.pid = self._program.pid
 
-    def __enter__(self) -> "Deployer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

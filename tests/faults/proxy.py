@@ -14,7 +14,7 @@ gave). A framing of one's own is any callable `() -> Framing`, made afresh for e
 Besides, `proxy.client` and `proxy.server` are the two directions (what the client sends, what the server sends), each a
 `Flow` whose fields may be changed at any moment: `delay` (seconds for each message), `rate` (bytes a second), `stop`
 (read nothing any more, keep the socket: half-open), `hole` (read and drop), `cut_after_bytes`, `cut_after_messages`.
-`black_hole()` drops both directions from now on and lets new connections hang, `sever()` cuts all that is open, `refuse`
+`black_hole()` drops both directions from now on and lets new ones hang, `sever()` cuts all that is open, `refuse`
 closes new connections at once, `heal()` ends all of it for new connections.
 """
 
@@ -25,7 +25,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, Self
 from urllib.parse import urlsplit, urlunsplit
 
 CHUNK = 1 << 16
@@ -73,7 +73,7 @@ class Framing(Protocol):
     """Cuts a stream into messages. It keeps what is not whole yet."""
 
     def feed(self, received: bytes) -> list[tuple[str, bytes]]:
-        """Return the messages that are whole by now, each with a word for its kind; their bytes joined are the stream."""
+        """Return the messages that are whole by now, each with a word for its kind; their bytes are the stream."""
 
 
 class _Chunks:
@@ -219,7 +219,7 @@ class Proxy:
 
     # What the test calls, from any thread.
 
-    def __enter__(self) -> "Proxy":
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(LIMIT), "the proxy did not start"
         return self

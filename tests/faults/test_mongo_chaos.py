@@ -65,6 +65,7 @@ class Injector:
                 at = self._chance.randrange(len(team))
                 if not team[at].runs:
                     wrong += self._ended(team[at])
+                    team[at].close()
                     team[at] = self._deployer(ground)
                 elif done < limit and ground.lease():
                     done += self._fault(ground, team[at])

@@ -27,7 +27,7 @@ def test_nothing_happens_through_an_idle_proxy(tmp_path: Path, postgres_url: str
 def test_a_cut_is_where_the_plan_says(postgres_url: str, proxy: Proxy, what: Do, applied: bool | None) -> None:
     """Cut before a message the server has not acted; cut at the reply it has."""
     proxy.plan = first(says(b"CREATE TABLE marked"), what)
-    with pytest.raises((OSError, Exception), match="closed|reset|lost|abort"):
+    with pytest.raises((OSError, Exception), match=r"closed|reset|lost|abort"):
         sql(proxy.url(postgres_url), "CREATE TABLE marked (id int)")
     assert proxy.wait_fired().kind in "QP"
     if applied is not None and what is not Do.CUT_REPLY:

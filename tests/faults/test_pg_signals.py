@@ -1,4 +1,4 @@
-"""Signals, silence, and a server that says no: how a command ends, how soon, in which words, and what the next one does."""
+"""Signals, silence, and a server that says no: how a command ends, how soon, in which words, and what comes next."""
 
 import time
 from pathlib import Path
@@ -59,11 +59,15 @@ def test_a_signal_in_a_commit(folder: Path, postgres_url: str) -> None:
     corpus.configure(folder, postgres_url)
     lines = [
         *EVIDENCE,
-        "await ctx.execute('CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$')",
+        (
+            "await ctx.execute('CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$')"
+        ),
         "await ctx.execute('CREATE TABLE slow_to_commit (id int)')",
-        "await ctx.execute('CREATE CONSTRAINT TRIGGER late AFTER INSERT ON slow_to_commit "
-        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION late()')",
+        (
+            "await ctx.execute('CREATE CONSTRAINT TRIGGER late AFTER INSERT ON slow_to_commit "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION late()')"
+        ),
         "await ctx.execute('INSERT INTO slow_to_commit VALUES (1)')",
     ]
     ordered = [corpus.revision(folder, "s1", None, lines)]
@@ -267,7 +271,8 @@ def refused(folder: Path, url: str) -> Ended:
 
 def test_a_read_only_server(folder: Path, postgres_url: str, bob: str) -> None:
     """What only reads (a standby, a role) is refused with 5 and a hint at the primary."""
-    sql(postgres_url, f"ALTER ROLE {bob.split('//')[1].split(':', maxsplit=1)[0]} SET default_transaction_read_only = on")
+    role = bob.split("//")[1].split(":", maxsplit=1)[0]
+    sql(postgres_url, f"ALTER ROLE {role} SET default_transaction_read_only = on")
     ended = refused(folder, bob)
     assert (ended.code, "primary" in ended.error["hint"]) == (5, True), ended
     sql(postgres_url, f"DROP OWNED BY {bob.split('//')[1].split(':', maxsplit=1)[0]} CASCADE")

@@ -14,7 +14,7 @@ from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._kill import kill_commands
 from migrator.adapters.mongo._lock import MongoLock
 from migrator.adapters.mongo._tracker import MongoTracker
-from migrator.adapters.mongo._work import SHORT, Work, finished
+from migrator.adapters.mongo._work import SHORT, Work, finished, unheard
 from migrator.core.errors import DependencyMissing, StatementTimeout, TransactionEscaped
 from migrator.core.protocols import Databases, Lock, Tracker
 from migrator.core.run import Run
@@ -69,7 +69,7 @@ class MongoSession:
                 self._need_open(what)
             except BaseException as error:
                 # Nobody waits for a command of a task that was cancelled; the server would still run it to its end.
-                await self._work.abort(kill=isinstance(error, asyncio.CancelledError))
+                await self._work.abort(kill=unheard(error))
                 raise
             await self._work.commit(what)
 

@@ -18,7 +18,7 @@ import pymongo
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import AutoReconnect, PyMongoError
+from pymongo.errors import AutoReconnect, ConnectionFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -89,7 +89,7 @@ class Work:
     async def abort(self, *, kill: bool = False) -> None:
         """Give the transaction up; never raises for a server that does not answer.
 
-        `kill` also ends a command that may still run on the server, because cancelling a task does not.
+        `kill` also ends what the server may still do for the session: a cancelled task and a broken link end nothing.
         """
         await finished(self._abort(kill))
 
@@ -119,7 +119,7 @@ class Work:
             with pymongo.timeout(SHORT):
                 result = await body(self.session)
         except BaseException as error:
-            await self.abort(kill=isinstance(error, asyncio.CancelledError))
+            await self.abort(kill=unheard(error))
             raise
         await self.commit(what)
         return result
@@ -153,11 +153,16 @@ class Work:
             self.doubtful = False
 
     async def _abort(self, kill: bool) -> None:
+        if kill:
+            await self._end()
         with self.ending():
-            if kill:
-                await kill_session(self.db.client, self.lsid)
             if self.session.in_transaction:
                 await self.session.abort_transaction()
+
+
+def unheard(error: BaseException) -> bool:
+    """Say whether the server may go on with what this error broke off: it was cancelled here, or the link broke."""
+    return isinstance(error, asyncio.CancelledError | ConnectionFailure) or bool(getattr(error, "timeout", False))
 
 
 async def finished(work: Coroutine[Any, Any, T]) -> T:
