@@ -260,7 +260,12 @@ class Proxy:
 
     def sever(self) -> None:
         """Cut all that is open now."""
-        self._call(lambda: [pair.cut() for pair in self._pairs])
+
+        def cut_all() -> None:
+            for pair in list(self._pairs):
+                pair.cut()
+
+        self._call(cut_all)
 
     def release(self) -> None:
         """Forward what a plan holds, and what follows."""
