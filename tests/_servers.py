@@ -183,9 +183,12 @@ def fresh_mongo(servers: Servers) -> Iterator[Callable[[str], str]]:
 
 
 @pytest.fixture
-def postgres_url(fresh_postgres: Callable[[str], str]) -> str:
-    """Give the address of an empty database on the embedded PostgreSQL; it is dropped after the test."""
-    return fresh_postgres("postgres18")
+def postgres_url(fresh_postgres: Callable[[str], str], pytestconfig: pytest.Config) -> str:
+    """Give the address of an empty database on PostgreSQL; it is dropped after the test.
+
+    It is the embedded one, unless --backend=postgres15 asks for the system's.
+    """
+    return fresh_postgres("postgres15" if pytestconfig.getoption("--backend") == ["postgres15"] else "postgres18")
 
 
 @pytest.fixture
