@@ -9,6 +9,7 @@ from migrator.core.errors import (
     LockLost,
     MigratorError,
     OutcomeUnknown,
+    PlanRefused,
     RunFailed,
     TrackerRefused,
     TransactionEscaped,
@@ -150,6 +151,8 @@ def _hint(run: Run, failure: Failure, *, rerunnable: bool) -> str:
     lead = f"{cause.hint} " if isinstance(cause, DatabaseError | DependencyMissing) and cause.hint else ""
     if isinstance(cause, ConnectionLost):
         return lead.strip()
+    if isinstance(cause, PlanRefused):
+        return cause.hint
     if failure.reason == "timeout":
         lead = 'Give it more time (`timeout = "30m"` in the revision), or do less at once. '
     again = f"`migrator {run.direction} {run.database}:{'head' if run.direction is Direction.UPGRADE else '-1'}`"

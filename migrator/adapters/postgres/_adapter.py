@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from migrator.adapters._shared import CLOSE_TIMEOUT, Shared
+from migrator.adapters._shared import CLOSE_TIMEOUT, Shared, to_the_end
 from migrator.adapters.postgres import CAPABILITIES, KIND
 from migrator.adapters.postgres._context import Context
 from migrator.adapters.postgres._errors import translated
@@ -15,9 +15,9 @@ from migrator.adapters.postgres._examine import examine
 from migrator.adapters.postgres._link import LIMIT, Connection, Link
 from migrator.adapters.postgres._lock import AdvisoryLock, LeaseLock
 from migrator.adapters.postgres._queries import Queries
-from migrator.adapters.postgres._session import PostgresSession
+from migrator.adapters.postgres._session import ROLLBACK, PostgresSession
 from migrator.adapters.postgres._tracker import PostgresTracker
-from migrator.core.errors import ConnectionFailed, StatementFailed
+from migrator.core.errors import ConnectionFailed, ConnectionLost, StatementFailed
 from migrator.core.protocols import ConnectionStatus, Databases, Findings, Lock
 from migrator.core.url import Url
 
@@ -93,17 +93,24 @@ class PostgresAdapter:
 
     @asynccontextmanager
     async def context(self, source: str = "", databases: Databases | None = None) -> AsyncIterator[Context]:
-        """Hold a connection outside every transaction; read-only where it is for a verify."""
+        """Hold a connection outside every transaction; in one that only reads where it is for a verify.
+
+        A setting of the session in its place would stay behind in a pooler, and its next client could not write.
+        """
         async with self._shared.hold() as pool, self._connection(pool) as connection:
-            context = Context(Link(connection), None, databases)
+            link = Link(connection)
+            context = Context(link, None, databases)
             with translated("run the script"):
-                if source:
-                    await connection.execute("SET default_transaction_read_only = on")
-                await context.prepare(source)
                 try:
+                    if source:
+                        await connection.execute("BEGIN READ ONLY")
+                    await context.prepare(source)
                     yield context
                 finally:
                     await context.close()
+                    if source and link.alive:
+                        with suppress(ConnectionLost):
+                            await to_the_end(link.execute("ROLLBACK", "end the verify", limit=ROLLBACK))
 
     def status(self) -> ConnectionStatus:
         """Say how the pool stands."""
