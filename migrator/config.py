@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from migrator import observing
+from migrator.core.channel import Channel
 from migrator.core.duration import seconds
 from migrator.core.errors import ConfigError
 from migrator.core.secrets import Mask
@@ -49,6 +51,17 @@ class FileTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout: str = "5m"
     lock_timeout: str = "10m"
     log: LogTable = LogTable()
+    notify: dict[str, observing.NotifyTable] = {}
+    metrics: observing.MetricsTable = observing.MetricsTable()
+    tracing: observing.TracingTable = observing.TracingTable()
+
+
+_TABLES: Mapping[str, type[msgspec.Struct]] = {
+    "log": LogTable,
+    "metrics": observing.MetricsTable,
+    "tracing": observing.TracingTable,
+}
+_NAMED_TABLES: Mapping[str, type[msgspec.Struct]] = {"databases": DatabaseTable, "notify": observing.NotifyTable}
 
 
 class Database(msgspec.Struct, frozen=True):
@@ -77,10 +90,18 @@ class Config(msgspec.Struct, frozen=True):
     debug: bool
     release: str = ""
     hidden: Mask = Mask(())
+    notify: tuple[Channel, ...] = ()
+    metrics: observing.Metrics = observing.Metrics()
+    tracing: bool = False
 
     def mask(self) -> Mask:
         """Return what hides this configuration's secrets in a text."""
         return self.hidden
+
+    @property
+    def observed(self) -> bool:
+        """Say whether anybody is to hear of what the commands do: a channel, metrics, or tracing."""
+        return bool(self.notify or self.metrics.textfile or self.metrics.push or self.tracing)
 
     def database(self, name: str) -> Database:
         """Return one database. ConfigError with the nearest name where there is none."""
@@ -164,6 +185,9 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         debug=debug,
         release=env.get("RELEASE", ""),
         hidden=_mask(tables, databases.values()),
+        notify=observing.channels(tables.notify),
+        metrics=observing.metrics(tables.metrics, root),
+        tracing=tables.tracing.enabled,
     )
 
 
@@ -172,6 +196,7 @@ def _mask(tables: FileTables, databases: Iterable[Database]) -> Mask:
     found = {secret for database in databases for secret in database.url.secrets()}
     written = [address for table in tables.databases.values() for address in (table.url, table.direct_url)]
     found |= {match[1] for address in written if (match := _WRITTEN.fullmatch(address))}
+    found |= observing.secrets(tables.notify, tables.metrics)
     return Mask({*found, *(repr(secret)[1:-1] for secret in found)})
 
 
@@ -205,12 +230,14 @@ def _seconds(text: str, where: str) -> float:
 def _check_names(raw: Mapping[str, Any], file: Path) -> None:
     """Refuse unknown keys, each with its path and the nearest known one."""
     _check_table(raw, FileTables, "", file)
-    if isinstance(log := raw.get("log"), dict):
-        _check_table(log, LogTable, "log.", file)
-    databases = raw.get("databases")
-    for name, table in databases.items() if isinstance(databases, dict) else ():
-        if isinstance(table, dict):
-            _check_table(table, DatabaseTable, f"databases.{name}.", file)
+    for name, table in _TABLES.items():
+        if isinstance(found := raw.get(name), dict):
+            _check_table(found, table, f"{name}.", file)
+    for name, table in _NAMED_TABLES.items():
+        named = raw.get(name)
+        for each, found in named.items() if isinstance(named, dict) else ():
+            if isinstance(found, dict):
+                _check_table(found, table, f"{name}.{each}.", file)
 
 
 def _check_table(raw: Mapping[str, Any], table: type[msgspec.Struct], path: str, file: Path) -> None:
@@ -227,6 +254,8 @@ def _check_table(raw: Mapping[str, Any], table: type[msgspec.Struct], path: str,
 def _expanded(value: Any, path: str, file: Path, env: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         return {key: _expanded(each, f"{path}.{key}" if path else key, file, env) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_expanded(each, path, file, env) for each in value]
     if not isinstance(value, str):
         return value
 

@@ -51,6 +51,20 @@ def server(name: str) -> Any:
     return import_module(f"migrator.servers.{name}")
 
 
+def channel(kind: str) -> Any:
+    """Return the module that sends messages of this kind, which has `connect`. ConfigError where there is none."""
+    known = {name: f"migrator.notifiers.{name}" for name in names("notifiers")}
+    module = import_module(known[kind]) if kind in known else _foreign_named("notifiers").get(kind)
+    if not hasattr(module, "connect"):
+        kinds = [name for name, path in known.items() if hasattr(import_module(path), "connect")]
+        raise ConfigError(
+            f"there is no kind of notification {kind!r}",
+            state="Nothing was changed.",
+            hint="Known: " + ", ".join([*kinds, *_foreign_named("notifiers")]),
+        )
+    return module
+
+
 @cache
 def _formats() -> dict[str, Any]:
     modules = [import_module(f"migrator.formats.{name}") for name in names("formats")]
@@ -68,8 +82,12 @@ def _modules(folder: str) -> Iterator[Any]:
     yield from _foreign(folder)
 
 
-@cache
 def _foreign(folder: str) -> tuple[ModuleType, ...]:
+    return tuple(_foreign_named(folder).values())
+
+
+@cache
+def _foreign_named(folder: str) -> dict[str, ModuleType]:
     from importlib.metadata import entry_points  # slow, so only when our own folder has no answer
 
-    return tuple(point.load() for point in entry_points(group=f"migrator.{folder}"))
+    return {point.name: point.load() for point in entry_points(group=f"migrator.{folder}")}

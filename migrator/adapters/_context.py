@@ -1,21 +1,26 @@
 """What every context has, whatever the database."""
 
+from collections.abc import AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from migrator.core.errors import CheckFailed, MigratorError
+from migrator.core.errors import CheckFailed, MigratorError, UsageError
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
 
 if TYPE_CHECKING:
     from logging import Logger
 
+    from migrator.core.batch import Batch, Ledger, Tools, Walk
+
 
 class ContextBase:
     """The part of a context that needs no driver. `run` is None outside a step.
 
-    `sent` counts the statements, where the adapter sees each of them.
+    `sent` counts the statements, where the adapter sees each of them. `tools` is what the runtime lends to a step.
     """
+
+    tools: "Tools | None" = None
 
     def __init__(self, run: Run | None, databases: Databases | None) -> None:
         self.run = run
@@ -48,3 +53,37 @@ class ContextBase:
         if self._databases is None:
             raise RuntimeError("ctx.database works inside a step")
         return self._databases.open(name)
+
+    def batches(
+        self,
+        source: str,
+        *,
+        key: str | Sequence[str] = (),
+        where: Any = None,
+        name: str = "",
+        target: float = 0.5,
+        max_rows: int = 100_000,
+        max_bytes: int = 8 << 20,
+        max_rows_per_second: float = 0.0,
+        on_error: str = "stop",
+    ) -> "AsyncIterable[Batch]":
+        """Walk over a table or collection in short transactions, each committed together with its checkpoint.
+
+        `key` names the columns of a unique key, by default the primary key; the walk ends at the last key there is when
+        it first begins. `where` (SQL, or a filter) narrows `batch.where` and `batch.rows()`, not the walk. `target` is
+        the seconds that a batch should take; `on_error` is "stop" or "skip" for a row that cannot be changed.
+        Raises UsageError outside an upgrade or downgrade that names it, and where there is no such key.
+        """
+        if self.tools is None:
+            raise UsageError("ctx.batches works in upgrade() and downgrade()", hint="A verify only reads.")
+        self.touched = True
+        walk, ledger = self.walk(source, (key,) if isinstance(key, str) else tuple(key), where)
+        from migrator.core.batch import Settings
+
+        settings = Settings(target, max_rows, max_bytes, max_rows_per_second)
+        return self.tools.batches(walk, ledger, name=name, settings=settings, on_error=on_error)
+
+    def walk(self, source: str, key: tuple[str, ...], where: Any) -> "tuple[Walk, Ledger]":
+        """Return the way along a table, and where its checkpoints are kept."""
+        del source, key, where
+        raise UsageError("this kind of database has no batches")

@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from migrator.adapters._chores import ChoreLease, Chores
 from migrator.adapters._context import ContextBase
 from migrator.core.errors import LockHeld, LockLost, StatementTimeout, TrackerNewer, TrackerRefused
 from migrator.core.protocols import Adapter, Capabilities, Databases, Finding, Findings, Holder, Owner
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
+from migrator.core.runs import LISTED, RunFilter, live
 from migrator.core.url import Url
 
 KIND = "memory"
@@ -36,6 +38,7 @@ class Store:
     owner: Owner | None = None
     since: str = ""
     evictions: list[tuple[str, str, str]] = field(default_factory=list)
+    chores: Chores = field(default_factory=dict)
 
 
 @cache
@@ -85,6 +88,20 @@ class _Tracker:
     async def sources(self, revisions: Sequence[str]) -> Mapping[str, tuple[str, str]]:
         rows = (self._place.rows or {}).values()
         return {run.revision: (run.path, run.source) for run in rows if run.source and _applied(run, revisions)}
+
+    async def page(
+        self, wanted: RunFilter, *, after: str = "", limit: int = 100, columns: Sequence[str] = LISTED
+    ) -> list[Run]:
+        self._check_version()
+        rows = sorted((self._place.rows or {}).values(), key=lambda run: run.run_id, reverse=True)
+        found = [run for run in rows if (not after or run.run_id < after) and wanted.matches(run)][:limit]
+        return [deepcopy(run) if "source" in columns else replace(deepcopy(run), source="") for run in found]
+
+    async def delete(self, run_ids: Sequence[str]) -> int:
+        rows = self._place.rows or {}
+        gone = [run_id for run_id in dict.fromkeys(run_ids) if run_id in rows and not live(rows[run_id])]
+        self._place.rows = {run_id: run for run_id, run in rows.items() if run_id not in gone}
+        return len(gone)
 
     async def start(self, run: Run) -> None:
         self.commit([(None, run)])
@@ -179,6 +196,10 @@ class _Session:
         self._place = place
         self.tracker = _Tracker(name, place)
         self.lock = _Lock(name, place, self.tracker)
+
+    def lease(self, chore: str) -> ChoreLease:
+        """Return the right to do a chore."""
+        return ChoreLease(self._place.chores, chore)
 
     @property
     def alive(self) -> bool:

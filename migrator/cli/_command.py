@@ -107,6 +107,8 @@ def declare(*, example: str, **settings: Any) -> Callable[[Callable[..., Awaitab
             verbose: int,
             **options: Any,
         ) -> None:
+            if _is_group_of(click.get_current_context()):
+                return
             console = Console(databases, as_json, quiet, verbose, config_path)
             sys.exit(_run(console, lambda: function(console, **options)))
 
@@ -117,6 +119,20 @@ def declare(*, example: str, **settings: Any) -> Callable[[Callable[..., Awaitab
         return make(callback)
 
     return decorate
+
+
+def _is_group_of(context: click.Context) -> bool:
+    """Say whether another command was named behind this one, which then has nothing to do itself.
+
+    An option before that name would be lost, so it is refused.
+    """
+    if context.invoked_subcommand is None:
+        return False
+    for param in context.command.params:
+        if context.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE:
+            behind = f"{context.command_path} {context.invoked_subcommand}"
+            raise click.UsageError(f"{param.opts[-1]} belongs behind {behind}", context)
+    return True
 
 
 def _run(console: Console, start: Callable[[], Awaitable[int | None]]) -> int:

@@ -41,6 +41,8 @@ The number is the exit code of the command that ends with it.
     ├── OutcomeUnknown               14   a commit that was never answered
     ├── RunFailed                     1   a step failed; the code of its cause where that has one
     │   └── VerifyFailed             13
+    ├── RowFailed                     1   one row of a long change cannot be changed
+    ├── GivenUp                      14   a person cancelled a long change
     ├── CheckFailed                  13   a script's own ctx.check said no
     └── Stopped                     130   Ctrl-C or SIGTERM
 """
@@ -314,6 +316,16 @@ class VerifyFailed(RunFailed):
     """A step's verify said no."""
 
     exit_code = 13
+
+
+class RowFailed(MigratorError):
+    """One row of a long change cannot be changed; the cause says why."""
+
+
+class GivenUp(MigratorError):
+    """A person ended a long change with `migrator cancel`."""
+
+    exit_code = 14
 
 
 class CheckFailed(MigratorError):

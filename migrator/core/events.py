@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 
+from migrator.core.errors import MigratorError
+from migrator.core.history import History
 from migrator.core.plan import Plan
-from migrator.core.run import Run
+from migrator.core.run import Run, State
 
 
 @dataclass(frozen=True)
-class PlanMade:
-    """A command knows its steps and holds the locks it needs."""
+class DeployBegun:
+    """A command that changes something begins; its runs carry the same `deploy_id`."""
 
-    plan: Plan
+    deploy_id: str
+    command: str
+    databases: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,27 @@ class LockWaiting:
     database: str
     holder: str
     waited: float
+
+
+@dataclass(frozen=True)
+class LockTaken:
+    """The command holds the lock of a database, after `waited` seconds."""
+
+    database: str
+    waited: float
+
+
+@dataclass(frozen=True)
+class PlanMade:
+    """A command knows its steps and holds the locks it needs; what it planned from, before the first step.
+
+    `databases` are those whose state is known.
+    """
+
+    plan: Plan
+    history: History
+    state: State
+    databases: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -42,9 +67,62 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class RunSettled:
-    """A run whose owner is gone was judged by the next holder of the lock."""
+    """A run whose owner is gone was judged by the next holder of the lock. `tags` are those of its revision's file."""
 
     run: Run
+    tags: tuple[str, ...] = ()
 
 
-Event = PlanMade | LockWaiting | RunStarted | RunFinished | RunSettled
+@dataclass(frozen=True)
+class BatchDone:
+    """A batch of a long change is committed: its `rows` in `seconds`; `total` rows are done by the whole loop so far."""
+
+    run: Run
+    rows: int
+    total: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Throttled:
+    """A long change stands still between two batches, for this reason."""
+
+    run: Run
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unthrottled:
+    """A long change goes on after it stood still for so many seconds."""
+
+    run: Run
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DeployEnded:
+    """A command that changes something is over: the runs that ended in it, in order, and its error (None: it did well).
+
+    Without runs and without an error there was nothing to do.
+    """
+
+    deploy_id: str
+    command: str
+    runs: tuple[Run, ...] = ()
+    error: MigratorError | None = None
+
+
+Event = (
+    DeployBegun
+    | LockWaiting
+    | LockTaken
+    | PlanMade
+    | RunStarted
+    | RunFinished
+    | RunSettled
+    | BatchDone
+    | Throttled
+    | Unthrottled
+    | DeployEnded
+)

@@ -35,6 +35,11 @@ class Step:
         """Return the revision's key."""
         return self.revision.key
 
+    @property
+    def batched(self) -> bool:
+        """Say whether the step is a long change that commits batch by batch."""
+        return self.revision.batched(self.direction)
+
 
 @dataclass(frozen=True)
 class Plan:

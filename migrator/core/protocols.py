@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from migrator.core.revision import Header, Script
 from migrator.core.run import Run
+from migrator.core.runs import LISTED, RunFilter
 
 if TYPE_CHECKING:
+    from migrator.core.batch import Tools
     from migrator.core.errors import MigratorError
     from migrator.core.events import Event
 
@@ -64,7 +66,12 @@ class Holder(NamedTuple):
 
 
 class Context(Protocol):
-    """What a script receives. Adapters add their own ways to reach the database."""
+    """What a script receives. Adapters add their own ways to reach the database.
+
+    `tools` is set by the runtime in a step that walks in batches, else None.
+    """
+
+    tools: "Tools | None"
 
     @property
     def touched(self) -> bool:
@@ -115,12 +122,24 @@ class Tracker(Protocol):
     async def record(self, run: Run) -> None:
         """Insert a run that has ended already, with all that `finish` does, in one commit: for stamp and resolve."""
 
+    async def page(
+        self, wanted: RunFilter, *, after: str = "", limit: int = 100, columns: Sequence[str] = LISTED
+    ) -> list[Run]:
+        """Return runs, superseded ones too, newest first: at most `limit`, and of ids smaller than `after`.
 
-class Lock(Protocol):
-    """The sole right to change one database.
+        Ids sort by time, so that the last id of a page asks for the next one. Only `columns` are read; the other
+        fields of these runs mean nothing. [] where there is no tracker. Raises TrackerNewer.
+        """
 
-    `lease` is the seconds for which the server keeps the lock for a holder that says nothing (infinite where the
-    lock lives as long as the connection); `interval` is how often the holder should renew it, in seconds.
+    async def delete(self, run_ids: Sequence[str]) -> int:
+        """Delete runs in one commit and return how many went. Needs no lock: what is live (`core.runs.live`) stays."""
+
+
+class Lease(Protocol):
+    """The sole right to do something, kept on the server.
+
+    `lease` is the seconds for which the server keeps it for a holder that says nothing (infinite where it lives as long
+    as the connection); `interval` is how often the holder should renew it, in seconds.
     """
 
     @property
@@ -132,7 +151,7 @@ class Lock(Protocol):
         """Seconds, see above."""
 
     async def acquire(self, owner: Owner) -> int:
-        """Take the lock at once or raise LockHeld; never wait. Returns the new fence, greater than any before.
+        """Take it at once or raise LockHeld; never wait. Returns the new fence, greater than any before.
 
         Creates the tracker on first use (`Tracker.ensure`).
         """
@@ -144,7 +163,11 @@ class Lock(Protocol):
         """Return who holds the lock now, None where nobody does or it cannot be told."""
 
     async def release(self) -> None:
-        """Give the lock back. Does nothing where it is not held."""
+        """Give it back. Does nothing where it is not held."""
+
+
+class Lock(Lease, Protocol):
+    """The sole right to change one database."""
 
     async def evict(self, by: Owner, reason: str) -> Holder | None:
         """End the holder: its session, or its lease. Returns who it was, None where nobody held the lock.
@@ -163,6 +186,12 @@ class Session(Protocol):
     @property
     def lock(self) -> Lock:
         """The lock, over this connection."""
+
+    def lease(self, chore: str) -> Lease:
+        """Return the right to do a chore, by its name, such as cleanup: beside the lock, always for a limited time.
+
+        No write is refused by its fence, so a chore must do no harm when two do it at once.
+        """
 
     @property
     def alive(self) -> bool:

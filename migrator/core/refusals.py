@@ -9,6 +9,9 @@ from migrator.core.run import State
 
 UNCHANGED = "Nothing was changed."
 
+GIVEN_UP = "given up"
+"""The reason of a long change that a person ended with `migrator cancel`."""
+
 
 def refuse_drift(history: History, state: State, databases: set[str], only: set[Key] | None = None) -> None:
     """Raise Drifted where a revision of these databases (or only these keys) is not what ran."""
@@ -76,7 +79,7 @@ def refuse_blocked(history: History, state: State, todo: set[Key], under: Iterab
     """Raise ResolveNeeded where a revision to run was left half done and does not say that it may run again, or
     where one `under` those to run was (a downgrade or a forced run of an applied revision that failed).
     """
-    repeated = {key for key in todo if history[key].header.rerunnable}
+    repeated = {key for key in todo if history[key].header.rerunnable or _continues(state, key)}
     for key in history.sort({*todo, *under} - repeated):
         run = state.blocked.get(key)
         if run is not None:
@@ -87,6 +90,12 @@ def refuse_blocked(history: History, state: State, todo: set[Key], under: Iterab
                 hint=f"Look at it, then decide: `migrator resolve {run.run_id} "
                 '--retry | --mark-success | --mark-rolled-back --reason "..."`',
             )
+
+
+def _continues(state: State, key: Key) -> bool:
+    """Say whether the next run goes on where the last one stopped; not where a person cancelled it."""
+    last = state.blocked.get(key)
+    return last is not None and last is state.resumable.get(key) and last.reason != GIVEN_UP
 
 
 def refuse_needed(history: History, state: State, doomed: set[Key]) -> None:

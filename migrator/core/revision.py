@@ -104,6 +104,14 @@ class Revision:
         """Say whether there is a verify."""
         return "verify" in self.header.functions
 
+    def batched(self, direction: Direction) -> bool:
+        """Say whether the script of a direction walks in batches: it names `ctx.batches(` itself."""
+        if ".batches(" not in self.source:
+            return False
+        from migrator.core.batch import batched
+
+        return batched(self.source, direction)
+
     def in_database(self, name: str) -> "Revision":
         """Return this revision as one of another database."""
         return replace(self, database=name)

@@ -113,13 +113,15 @@ COLUMNS = tuple(each.name for each in fields(Run) if each.name != "database")
 @dataclass(frozen=True)
 class State:
     """What the trackers say: the applied revisions in the order in which they were applied, those whose last run
-    left something that a person must judge, the runs that have started and not finished, and how often each was tried.
+    left something that a person must judge, the runs that have started and not finished, how often each was tried, and
+    the long changes that stopped on their way and whose checkpoints the next run continues.
     """
 
     applied: Mapping[Key, Run] = field(default_factory=dict)
     blocked: Mapping[Key, Run] = field(default_factory=dict)
     running: tuple[Run, ...] = ()
     attempts: Mapping[Key, int] = field(default_factory=dict)
+    resumable: Mapping[Key, Run] = field(default_factory=dict)
 
 
 def state_of(runs: Iterable[Run]) -> State:
@@ -128,9 +130,12 @@ def state_of(runs: Iterable[Run]) -> State:
     blocked: dict[Key, Run] = {}
     running: list[Run] = []
     attempts: dict[Key, int] = {}
+    resumable: dict[Key, Run] = {}
     for run in runs:
         if run.superseded_by:
             continue
+        if run.status is Status.FAILED and run.effect is not Effect.NONE and run.cursor is not None:
+            resumable[run.key] = run
         attempts[run.key] = max(run.attempt, attempts.get(run.key, 0))
         if run.status is Status.PENDING:
             running.append(run)
@@ -139,7 +144,7 @@ def state_of(runs: Iterable[Run]) -> State:
             applied[run.key] = run
         elif run.status is Status.FAILED and run.effect is not Effect.NONE and run.kind is not Kind.RESOLVE:
             blocked[run.key] = run
-    return State(applied, blocked, tuple(running), attempts)
+    return State(applied, blocked, tuple(running), attempts, resumable)
 
 
 def merged(states: Iterable[State]) -> State:
@@ -148,9 +153,11 @@ def merged(states: Iterable[State]) -> State:
     blocked: dict[Key, Run] = {}
     attempts: dict[Key, int] = {}
     running: list[Run] = []
+    resumable: dict[Key, Run] = {}
     for state in states:
         applied.update(state.applied)
+        resumable.update(state.resumable)
         blocked.update(state.blocked)
         attempts.update(state.attempts)
         running.extend(state.running)
-    return State(applied, blocked, tuple(running), attempts)
+    return State(applied, blocked, tuple(running), attempts, resumable)

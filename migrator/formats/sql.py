@@ -15,6 +15,7 @@ _COMMENT = re.compile(r"[ \t]*--[ \t]*(?:([A-Za-z_][\w -]*?)[ \t]*:)?[ \t]*(.*?)
 _FLAGS = {
     "transaction": {"on": True, "off": False},
     "rerunnable": {"yes": True, "no": False},
+    "allow_pooled": {"yes": True, "no": False},
 }
 _PLAIN = ("revision", "timeout", "on_failed_verify")
 _KEYS = (*CONSTANTS, "migrator")

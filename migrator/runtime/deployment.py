@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import uuid4
 
 from migrator.config import Config
+from migrator.core.advice import advised
 from migrator.core.errors import DatabaseError, LockHeld
-from migrator.core.events import PlanMade
+from migrator.core.events import DeployBegun, DeployEnded, Event, PlanMade, RunFinished
 from migrator.core.history import History
 from migrator.core.outcome import Outcome
 from migrator.core.plan import Plan
@@ -36,22 +37,47 @@ class Deployment:
         self._connections = connections
         self._notifiers = notifiers
         self._deploy_id = new_id()
+        self._ended: list[Run] = []
 
     async def carry_out(
-        self, make: Planner, history: History, databases: tuple[str, ...], *, stored: bool = False, run: bool = True
+        self,
+        command: str,
+        make: Planner,
+        history: History,
+        databases: tuple[str, ...],
+        *,
+        stored: bool = False,
+        run: bool = True,
     ) -> Outcome:
         """Plan under the locks of these databases, and run the plan; or, without `run`, only record it.
 
         `stored` adds the applied revisions whose files are gone, from the text that the tracker kept. Where a commit
         was never answered, the locks are taken anew and the tracker is read again before anything is said.
         """
+        self._publish(DeployBegun(self._deploy_id, command, databases))
+        try:
+            outcome = await self._carried_out(make, history, databases, stored=stored, run=run)
+        except BaseException as error:
+            self._publish(DeployEnded(self._deploy_id, command, tuple(self._ended), advised(error)))
+            raise
+        self._publish(DeployEnded(self._deploy_id, command, outcome.runs))
+        return outcome
+
+    def _publish(self, event: Event) -> None:
+        if isinstance(event, RunFinished):
+            self._ended.append(event.run)
+        self._notifiers.publish(event)
+
+    async def _carried_out(
+        self, make: Planner, history: History, databases: tuple[str, ...], *, stored: bool, run: bool
+    ) -> Outcome:
         try:
             async with self.hold(databases) as held:
                 state = await self.settled(held, history)
                 trackers = {name: held[name].session.tracker for name in databases}
                 full = await with_stored(history, state, trackers) if stored else history
                 plan = make(full, state)
-                self._notifiers.publish(PlanMade(plan))
+                self._publish(PlanMade(plan, full, state, databases))
                 runs = await self._run(plan, state, held) if run else await self._runner(held).stamp_plan(plan, state)
                 return Outcome(plan, runs, notes(history, state))
         except Unanswered as doubt:
@@ -69,7 +95,7 @@ class Deployment:
             held,
             self._connections,
             timeout=self._config.timeout,
-            publish=self._notifiers.publish,
+            publish=self._publish,
             mask=self._config.mask(),
         )
 
@@ -84,8 +110,7 @@ class Deployment:
 
     async def settled(self, held: dict[str, Held], history: History) -> State:
         """Judge the interrupted runs of these databases and return the state after it."""
-        publish = self._notifiers.publish
-        return merged([await settle(one, history, self._connections, publish) for one in held.values()])
+        return merged([await settle(one, history, self._connections, self._publish) for one in held.values()])
 
     @asynccontextmanager
     async def hold(self, databases: tuple[str, ...]) -> AsyncIterator[dict[str, Held]]:
@@ -97,9 +122,7 @@ class Deployment:
                 session = await stack.enter_async_context(adapter.session())
                 owner = owner_of(self._config)
                 fence = await stack.enter_async_context(
-                    lease.hold(
-                        session.lock, name, owner, wait=self._config.lock_timeout, publish=self._notifiers.publish
-                    )
+                    lease.hold(session.lock, name, owner, wait=self._config.lock_timeout, publish=self._publish)
                 )
                 held[name] = Held(adapter, session, fence, owner, self._deploy_id)
             yield {name: held[name] for name in databases}

@@ -1,6 +1,8 @@
 """What a failed step means: what it did to the database, what to record, what to tell the person on call."""
 
 import traceback
+from collections.abc import Mapping
+from typing import Any
 
 from migrator.core.errors import (
     ConnectionLost,
@@ -24,7 +26,7 @@ from migrator.core.run import Effect, Run, State, Status
 class Failure(Exception):
     """A step that failed: why, whether anything had been sent, and what is known of the effect (None: derive it).
 
-    `exit_code` is 0 where the cause decides; `sent` counts the statements that had been sent.
+    `exit_code` is 0 where the cause decides; `progress` is how far it came.
     """
 
     def __init__(
@@ -35,10 +37,10 @@ class Failure(Exception):
         touched: bool,
         effect: Effect | None = None,
         exit_code: int = 0,
-        sent: int = 0,
+        progress: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
-        self.sent = sent
+        self.progress = progress
         self.exit_code = exit_code
         self.reason = reason
         self.touched = touched
@@ -57,7 +59,7 @@ class Failure(Exception):
             return Effect.UNKNOWN
         if run.transactional or not self.touched:
             return Effect.NONE
-        return self.effect or Effect.UNKNOWN
+        return self.effect or (Effect.UNKNOWN if run.cursor is None else Effect.PARTIAL)
 
 
 class Unanswered(Exception):
@@ -118,8 +120,7 @@ def answered(doubt: Unanswered, state: State) -> Outcome:
     again = f"Run `migrator {run.direction}` again; it goes on from there."
     if not landed:
         raise ConnectionLost(
-            f"the connection was lost while {run.key} was being committed; the tracker, read again under the lock, "
-            "says that the commit did not arrive",
+            f"{doubt.cause.message}; the tracker, read again under the lock, says that the commit did not arrive",
             state=f"Nothing of {run.key} is in the database. {len(doubt.done)} before it are done and kept.",
             hint=again,
         )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from migrator.core.errors import ConnectionLost, LockHeld, LockLost, MigratorError
-from migrator.core.events import Event, LockWaiting
+from migrator.core.events import Event, LockTaken, LockWaiting
 from migrator.core.protocols import Lock, Owner
 
 POLL = (0.1, 0.5)
@@ -46,7 +46,7 @@ async def _acquire(lock: Lock, database: str, owner: Owner, wait: float, publish
     began = told = time.monotonic()
     while True:
         try:
-            return await lock.acquire(owner)
+            fence = await lock.acquire(owner)
         except LockHeld as error:
             now = time.monotonic()
             if now - began >= wait:
@@ -54,6 +54,9 @@ async def _acquire(lock: Lock, database: str, owner: Owner, wait: float, publish
             if now - told >= TELL or told == began:
                 publish(LockWaiting(database, error.message, now - began))
                 told = now
+        else:
+            publish(LockTaken(database, time.monotonic() - began))
+            return fence
         await asyncio.sleep(min(random.uniform(*POLL), max(wait - (now - began), 0.0)))  # noqa: S311 - jitter
 
 

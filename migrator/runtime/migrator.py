@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from migrator.core.outcome import Decision, Outcome, Resolution, Shown, Verification
     from migrator.core.plan import Plan
     from migrator.runtime.deployment import Deployment, Planner
+    from migrator.runtime.past import Past
 
 
 class Migrator:
@@ -29,7 +30,8 @@ class Migrator:
     def __init__(self, config: Config, notifiers: Iterable[Notifier] = ()) -> None:
         self.config = config
         self._connections = Connections(config)
-        self._notifiers = Notifiers(notifiers)
+        self._notifiers = Notifiers(notifiers, config.mask())
+        self._listened = False
 
     @classmethod
     @asynccontextmanager
@@ -40,7 +42,7 @@ class Migrator:
             yield migrator
         finally:
             await migrator._connections.close()
-            migrator._notifiers.close()
+            await migrator._notifiers.close()
 
     async def upgrade(
         self, *targets: str, databases: Sequence[str] = (), force: bool = False, dry_run: bool = False
@@ -64,7 +66,7 @@ class Migrator:
         reach = _reach(history, scope)
         if dry_run or self.config.dry_run:
             return await self._only_plan(plan, history, reach)
-        return await self._deployment().carry_out(plan, history, reach)
+        return await self._deployment().carry_out("upgrade", plan, history, reach)
 
     async def downgrade(self, *targets: str, databases: Sequence[str] = (), dry_run: bool = False) -> "Outcome":
         """Take revisions down to the targets and return what ran.
@@ -83,7 +85,7 @@ class Migrator:
         history, everything = History(self._read()), tuple(self.config.databases)
         if dry_run or self.config.dry_run:
             return await self._only_plan(plan, history, everything)
-        return await self._deployment().carry_out(plan, history, everything, stored=True)
+        return await self._deployment().carry_out("downgrade", plan, history, everything, stored=True)
 
     async def stamp(self, *targets: str, databases: Sequence[str] = (), dry_run: bool = False) -> "Outcome":
         """Write the tracker as if the targets had been reached, without running anything; return the runs written."""
@@ -99,7 +101,7 @@ class Migrator:
         history, everything = History(self._read()), tuple(self.config.databases)
         if dry_run or self.config.dry_run:
             return await self._only_plan(plan, history, everything)
-        return await self._deployment().carry_out(plan, history, everything, stored=True, run=False)
+        return await self._deployment().carry_out("stamp", plan, history, everything, stored=True, run=False)
 
     async def status(self, databases: Sequence[str] = ()) -> tuple[DatabaseReport, ...]:
         """Return what is applied and what is not. Takes no lock and changes nothing."""
@@ -172,6 +174,13 @@ class Migrator:
 
         return {name: await examine(name, self.config, self._connections) for name in self._scope(databases)}
 
+    @property
+    def past(self) -> "Past":
+        """What was done to the databases: runs, their logs, statistics, and cleaning up."""
+        from migrator.runtime.past import Past
+
+        return Past(self.config, self._connections)
+
     def _scope(self, databases: Sequence[str]) -> tuple[str, ...]:
         return tuple(self.config.database(name).name for name in databases) or tuple(self.config.databases)
 
@@ -185,6 +194,11 @@ class Migrator:
     def _deployment(self) -> "Deployment":
         from migrator.runtime.deployment import Deployment
 
+        if not self._listened and self.config.observed:
+            from migrator.runtime.listening import listen
+
+            listen(self.config, self._notifiers)
+        self._listened = True
         return Deployment(self.config, self._connections, self._notifiers)
 
     async def _only_plan(self, make: "Planner", history: History, databases: tuple[str, ...]) -> "Outcome":

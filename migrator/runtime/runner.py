@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from migrator.core.errors import (
     ConnectionLost,
     DatabaseError,
+    GivenUp,
     LockLost,
     MigratorError,
     OutcomeUnknown,
@@ -17,7 +19,8 @@ from migrator.core.errors import (
 )
 from migrator.core.events import Event, RunFinished, RunStarted
 from migrator.core.plan import Plan, Step
-from migrator.core.protocols import Databases
+from migrator.core.protocols import Context, Databases
+from migrator.core.refusals import GIVEN_UP
 from migrator.core.revision import Direction, Key, Script
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.secrets import Mask
@@ -25,6 +28,9 @@ from migrator.runtime.failures import Failure, Unanswered, explained, overtaken,
 from migrator.runtime.runs import Held, new_run
 from migrator.runtime.tail import Tail
 from migrator.runtime.verdict import Verdict, check
+
+if TYPE_CHECKING:
+    from migrator.runtime.batches import Loops
 
 AGAIN = 5
 """How often a transaction that the server aborted is begun again, with growing pauses."""
@@ -51,7 +57,7 @@ class _Seen:
     """What a step has been seen to do so far."""
 
     touched: bool = False
-    sent: int = 0
+    progress: Mapping[str, Any] | None = None
 
 
 class Runner:
@@ -141,7 +147,8 @@ class Runner:
     async def _perform(self, work: _Work) -> Run:
         """Run one step. Raises Failure; OutcomeUnknown and LockLost where nothing may be written any more."""
         limit = work.step.revision.header.timeout
-        limit = self._timeout if limit is None else limit
+        if limit is None:
+            limit = 0.0 if work.step.batched else self._timeout  # each batch has a limit of its own
         seen = _Seen()
         try:
             async with asyncio.timeout(limit + GRACE if limit else None) as scope:
@@ -150,7 +157,7 @@ class Runner:
             raise
         except Verdict as error:
             raise Failure(
-                str(error), "verify_failed", touched=seen.touched, effect=error.effect, sent=seen.sent
+                str(error), "verify_failed", touched=seen.touched, effect=error.effect, progress=seen.progress
             ) from error
         except Exception as error:
             raise self._failure(work, error, seen, scope, limit) from error
@@ -160,9 +167,12 @@ class Runner:
         late = isinstance(error, StatementTimeout) or (isinstance(error, TimeoutError) and scope.expired())
         if late and not self._held[work.run.database].session.alive:
             text = f"the server has not answered for {limit:g} s, and not when it was told to stop either"
-            return Failure(text, "error", touched=seen.touched, sent=seen.sent, exit_code=ConnectionLost.exit_code)
+            code = ConnectionLost.exit_code
+            return Failure(text, "error", touched=seen.touched, progress=seen.progress, exit_code=code)
         text = f"took longer than {limit:g} s" if late else said(error, work.run.path)
-        return Failure(text, "timeout" if late else "error", touched=seen.touched, sent=seen.sent)
+        if isinstance(error, GivenUp):
+            return Failure(text, GIVEN_UP, touched=seen.touched, progress=seen.progress)
+        return Failure(text, "timeout" if late else "error", touched=seen.touched, progress=seen.progress)
 
     async def _body(self, work: _Work, limit: float, seen: _Seen, scope: asyncio.Timeout) -> Run:
         held = self._held[work.run.database]
@@ -177,16 +187,30 @@ class Runner:
             allow_pooled=work.step.revision.header.allow_pooled,
         )
         async with opened as context:
+            loops = self._lend(context, work) if work.step.batched else None
             try:
                 await function(context)
                 await context.settle()
+                if loops is not None:
+                    loops.check_done()
+                    done = replace(done, progress=loops.report)
                 if work.step.direction is Direction.UPGRADE:
                     await check(work.script, context)
                 await held.session.tracker.finish(done, work.following)
                 scope.reschedule(None)  # the work is done, and what is left must not be cut: the commit
             finally:
-                seen.touched, seen.sent = context.touched, context.sent
+                seen.touched = context.touched
+                sent = {"statements": context.sent} if context.sent else None
+                seen.progress = sent if loops is None else loops.report
         return done
+
+    def _lend(self, context: Context, work: _Work) -> "Loops":
+        """Give the context of a long change its loops."""
+        from migrator.runtime.batches import Around, Loops
+
+        loops = Loops(Around(work.run, self._publish, self._mask, self._databases))
+        context.tools = loops
+        return loops
 
     async def _failed(
         self, work: _Work, error: Failure | asyncio.CancelledError, began: float, tail: Tail
@@ -201,7 +225,7 @@ class Runner:
             reason=failure.reason,
             error=self._mask(str(failure)),
             duration_ms=_since(began),
-            progress={"statements": failure.sent} if failure.sent else None,
+            progress=failure.progress,
             result={"log": list(tail.lines)} if tail.lines else None,
         )
         try:

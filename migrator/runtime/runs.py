@@ -2,12 +2,13 @@
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from migrator.core.plan import Step
 from migrator.core.protocols import Adapter, Owner, Session
-from migrator.core.revision import Revision
 from migrator.core.run import Kind, Run, State
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -27,9 +28,9 @@ class Held:
 
 def new_run(step: Step, held: Held, state: State, kind: Kind = Kind.REVISION) -> Run:
     """Return the pending run of a step, ready for `Tracker.start`."""
-    revision, owner = step.revision, held.owner
+    revision, owner, run_id = step.revision, held.owner, new_id()
     return Run(
-        run_id=new_id(),
+        run_id=run_id,
         database=revision.database,
         revision=revision.id,
         title=revision.title,
@@ -37,7 +38,8 @@ def new_run(step: Step, held: Held, state: State, kind: Kind = Kind.REVISION) ->
         direction=step.direction,
         forced=step.forced,
         attempt=state.attempts.get(step.key, 0) + 1,
-        transactional=transactional(revision, held.adapter),
+        transactional=transactional(step, held.adapter),
+        cursor=_cursor(step, state, run_id) if step.batched else None,
         checksum=revision.checksum,
         path=revision.path,
         source=revision.source,
@@ -61,7 +63,17 @@ def new_id() -> str:
     return "".join(_DIGITS[(number >> shift) & 31] for shift in range(60, -5, -5))
 
 
-def transactional(revision: Revision, adapter: Adapter) -> bool:
-    """Say whether a revision runs in one transaction: its own word, else the database's default."""
-    own = revision.header.transaction
+def transactional(step: Step, adapter: Adapter) -> bool:
+    """Say whether a step runs in one transaction: never in batches; else the revision's word, else the database's."""
+    if step.batched:
+        return False
+    own = step.revision.header.transaction
     return adapter.capabilities.transaction_default if own is None else own
+
+
+def _cursor(step: Step, state: State, run_id: str) -> Mapping[str, Any]:
+    """Return where a long change keeps its checkpoints: under the first run of those that continue one another."""
+    before = state.resumable.get(step.key)
+    if before is None or before.cursor is None or before.direction is not step.direction:
+        return {"origin": run_id}
+    return before.cursor

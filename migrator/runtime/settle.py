@@ -18,7 +18,8 @@ async def settle(held: Held, history: History, databases: Databases, publish: Ca
     """Judge every pending run of one database and return the state after it.
 
     Holding the lock proves that their owners are gone. A transactional run did nothing, or its row would say
-    success. Any other is asked by its verify. Each judgement commits by itself.
+    success. One in batches did what its checkpoints say. Any other is asked by its verify. Each judgement commits by
+    itself.
     """
     state = state_of(await held.session.tracker.runs())
     if not state.running:
@@ -26,7 +27,7 @@ async def settle(held: Held, history: History, databases: Databases, publish: Ca
     for run in state.running:
         ended = await _judged(replace(run, fence=held.fence), held, history, databases)
         await held.session.tracker.finish(ended)
-        publish(RunSettled(ended))
+        publish(RunSettled(ended, history[run.key].header.tags if run.key in history else ()))
     return state_of(await held.session.tracker.runs())
 
 
@@ -35,6 +36,9 @@ async def _judged(run: Run, held: Held, history: History, databases: Databases) 
         return run.moved(
             Status.FAILED, Effect.NONE, reason="interrupted", error="interrupted; rolled back by the server"
         )
+    if run.cursor is not None:
+        text = "interrupted between two batches; the next run goes on at the checkpoint"
+        return run.moved(Status.FAILED, Effect.PARTIAL, reason="interrupted", error=text)
     answer = await _ask(run, held, history, databases)
     wanted = Effect.FULL if run.direction is Direction.UPGRADE else Effect.NONE
     if answer is wanted:

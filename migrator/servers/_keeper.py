@@ -21,6 +21,7 @@ from migrator.servers._state import (
     STATE_FILE,
     State,
     alive,
+    chiefs,
     free_ports,
     listens,
     read_state,
@@ -116,7 +117,8 @@ def _stop_strays(kind: Kind, store: Path) -> None:
     if not lock_file.exists() or not lock_file.stat().st_size:
         return
     for number in (kind.stop_signal, signal.SIGKILL):
-        for pid in strays(kind.program, store):
+        found = strays(kind.program, store)
+        for pid in chiefs(found) if number is kind.stop_signal else found:
             _send(pid, number)
         if _none_left(kind, store):
             break

@@ -88,6 +88,20 @@ def strays(program: str, store: Path) -> list[int]:
     return [one.pid for one in sorted(found, key=lambda one: one.pid)]
 
 
+def chiefs(pids: list[int]) -> list[int]:
+    """Return those that none of the others started.
+
+    The stop signal is for them: to a child of a PostgreSQL it means something else, and its server ends as after a crash.
+    """
+    psutil = _psutil()
+    found = []
+    for pid in pids:
+        with suppress(psutil.Error, OSError):
+            if psutil.Process(pid).ppid() not in pids:
+                found.append(pid)
+    return found
+
+
 def _on_store(one: Any, program: str, store: str) -> bool:
     psutil = _psutil()
     with suppress(psutil.Error, OSError):

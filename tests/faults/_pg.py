@@ -1,5 +1,6 @@
 """What the tests on PostgreSQL look at from outside, gates for steps that wait, and a server of one's own."""
 
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -87,6 +88,30 @@ class Server:
         """Return its address."""
         return self._kind.url(self._folder, self.port)
 
+    @property
+    def store(self) -> Path:
+        """Return its folder of data."""
+        return self._store
+
+    def follow(self, primary: "Server") -> None:
+        """Become a standby of another server before the start: its data in place of what was there."""
+        from migrator.servers._initdb import runnable
+        from migrator.servers._spawn import start
+        from migrator.servers.postgres import _programs
+
+        for each in self._store.iterdir():
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+        (self._folder / "password").write_text((primary._folder / "password").read_text())
+        command = [str(runnable(_programs()) / "pg_basebackup"), "-D", str(self._store), "-d", primary.url, "-R"]
+        with (self._folder / "log").open("ab") as log:
+            copying = start(
+                [*command, "--checkpoint=fast", "--no-sync"],
+                guise=self._kind.guise(),
+                die_with=signal.SIGTERM,
+                log=log,
+            )
+            assert copying.wait(60) == 0, (self._folder / "log").read_text()
+
     def start(self) -> None:
         """Start it and wait until it takes connections."""
         from migrator.servers._spawn import start
@@ -95,9 +120,7 @@ class Server:
         with (self._folder / "log").open("ab") as log:
             command = [*self._kind.command(self._store, self.port), *extra]
             self._program = start(command, guise=self._kind.guise(), die_with=signal.SIGINT, log=log)
-        until(
-            lambda: self._program.poll() is not None or self._kind.ready(self._store, self.port), "the server is ready"
-        )
+        until(lambda: self._program.poll() is not None or self._takes_connections(), "the server is ready")
         assert self._program.poll() is None, (self._folder / "log").read_text()
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
@@ -106,3 +129,7 @@ class Server:
             self._program.send_signal(number)
             self._program.wait(30)
             self._program = None
+
+    def _takes_connections(self) -> bool:
+        lock_file = self._store / "postmaster.pid"
+        return lock_file.exists() and lock_file.read_text().splitlines()[7:8] in (["ready   "], ["standby "])

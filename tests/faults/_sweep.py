@@ -31,9 +31,9 @@ class Tally:
     violations: list[str] = field(default_factory=list)
 
 
-async def upgrade(folder: Path, url: str) -> int:
+async def upgrade(folder: Path, url: str, *, top: str = "") -> int:
     """Run `upgrade head` in this program and return its exit code. What is none of migrator's errors is raised."""
-    corpus.configure(folder, url)
+    corpus.configure(folder, url, top=top)
     try:
         async with asyncio.timeout(LIMIT), Migrator.open(load(str(folder / "migrator.toml"), {})) as migrator:
             await migrator.upgrade("head")

@@ -201,7 +201,9 @@ def test_a_statement_that_is_cancelled(folder: Path, postgres_url: str) -> None:
         assert sql(postgres_url, f"SELECT pg_cancel_backend({sleeps(postgres_url, deployer)})")[0][0]
         ended = deployer.wait(15)
     assert ended.code == 1, ended
-    assert [row[:3] for row in runs(postgres_url)] == [("s1", "failed", "none")]
+    assert "user request" in ended.error["message"]
+    assert "Somebody cancelled it" in ended.error["hint"]
+    assert runs(postgres_url) == [("s1", "failed", "none", "error")]
     next_is_right(folder, postgres_url, ordered)
 
 

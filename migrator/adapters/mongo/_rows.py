@@ -1,11 +1,13 @@
 """A run as a document, and back; the rules of the collection as the server keeps them."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from migrator.core.revision import Direction
 from migrator.core.run import COLUMNS, Effect, Kind, Run, Status
+from migrator.core.runs import RunFilter, time_of
 
 TRACKER = "script_run_tracker"
 LOCK = "migrator_lock"
@@ -50,7 +52,34 @@ def document(run: Run, seq: int) -> dict[str, Any]:
 def run_of(row: Mapping[str, Any], database: str) -> Run:
     """Return a document as a run; what the document does not have keeps its default."""
     values = {name: _value(name, row[name]) for name in COLUMNS if name in row}
-    return Run(database=database, **{**values, "run_id": row["_id"]})
+    return Run(database=database, **{"revision": "", **values, "run_id": row["_id"]})
+
+
+def asked(wanted: RunFilter, after: str) -> dict[str, Any]:
+    """Return a filter of runs as the server's own."""
+    began = {"$gte": wanted.since and time_of(wanted.since), "$lt": wanted.until and time_of(wanted.until)}
+    found: list[dict[str, Any]] = [
+        {"_id": {"$lt": after} if after else None},
+        {"_id": _beginning(wanted.run)},
+        {"_id": None if wanted.ids is None else {"$in": list(wanted.ids)}},
+        {"revision": _beginning(wanted.script)},
+        {"status": {"$in": [str(each) for each in wanted.statuses]} if wanted.statuses else None},
+        {"direction": wanted.direction and str(wanted.direction)},
+        {"user": wanted.user},
+        {"host": wanted.host},
+        {"started_at": {sign: time for sign, time in began.items() if time}},
+    ]
+    conditions = [each for each in found if all(each.values())]
+    return {"$and": conditions} if conditions else {}
+
+
+def projected(columns: Sequence[str]) -> dict[str, int]:
+    """Return which fields are to be read; the id always is."""
+    return {"_id": 1, **{name: 1 for name in COLUMNS if name in columns and name != "run_id"}}
+
+
+def _beginning(text: str) -> dict[str, str] | None:
+    return {"$regex": f"^{re.escape(text)}"} if text else None
 
 
 def iso(moment: datetime | None) -> str:

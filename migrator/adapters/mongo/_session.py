@@ -12,11 +12,12 @@ from pymongo.errors import PyMongoError
 from migrator.adapters.mongo._context import Context
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._kill import kill_commands
+from migrator.adapters.mongo._lease import ChoreLease
 from migrator.adapters.mongo._lock import MongoLock
 from migrator.adapters.mongo._tracker import MongoTracker
 from migrator.adapters.mongo._work import SHORT, Work, finished, unheard
 from migrator.core.errors import DependencyMissing, StatementTimeout, TransactionEscaped
-from migrator.core.protocols import Databases, Lock, Tracker
+from migrator.core.protocols import Databases, Lease, Lock, Tracker
 from migrator.core.run import Run
 
 
@@ -30,6 +31,10 @@ class MongoSession:
         self._tracker = MongoTracker(work, name)
         self.tracker: Tracker = self._tracker
         self.lock: Lock = MongoLock(work, self._tracker, name, appname)
+
+    def lease(self, chore: str) -> Lease:
+        """Return the right to do a chore."""
+        return ChoreLease(self._work, self._tracker, self._name, chore)
 
     @property
     def alive(self) -> bool:

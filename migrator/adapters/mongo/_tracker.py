@@ -16,11 +16,12 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailure, WriteError
 
 from migrator.adapters.mongo._errors import translated
-from migrator.adapters.mongo._rows import LOCK, TRACKER, VALIDATOR, VERSION, document, run_of
+from migrator.adapters.mongo._rows import LOCK, TRACKER, VALIDATOR, VERSION, asked, document, projected, run_of
 from migrator.adapters.mongo._work import COMMIT, SHORT, Work, ours
 from migrator.core.errors import TrackerNewer, TrackerRefused
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
+from migrator.core.runs import LISTED, RunFilter
 
 LIVE = {"superseded_by": ""}
 LIMIT = SHORT + COMMIT + 5.0
@@ -61,6 +62,22 @@ class MongoTracker:
         with self._told("read the tracker"):
             found = self._rows.find(wanted, {"revision": 1, "path": 1, "source": 1})
             return {row["revision"]: (row["path"], row["source"]) async for row in found}
+
+    async def page(
+        self, wanted: RunFilter, *, after: str = "", limit: int = 100, columns: Sequence[str] = LISTED
+    ) -> list[Run]:
+        """Return runs, superseded ones too, newest first."""
+        with self._told("read the tracker"):
+            if not await self._version():
+                return []
+            found = self._rows.find(asked(wanted, after), projected(columns)).sort("_id", -1).limit(limit)
+            return [run_of(row, self._name) async for row in found]
+
+    async def delete(self, run_ids: Sequence[str]) -> int:
+        """Delete those of these runs that are not live."""
+        with self._told("delete runs"):  # nothing depends on the answer: whoever asks again deletes what is left
+            answer = await self._rows.delete_many({"_id": {"$in": list(run_ids)}, "superseded_by": {"$ne": ""}})
+            return int(answer.deleted_count)
 
     async def start(self, run: Run) -> None:
         """Insert a pending run and commit at once. Raises TrackerRefused, OutcomeUnknown."""

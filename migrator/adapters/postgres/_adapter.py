@@ -12,6 +12,7 @@ from migrator.adapters.postgres import CAPABILITIES, KIND
 from migrator.adapters.postgres._context import Context
 from migrator.adapters.postgres._errors import translated
 from migrator.adapters.postgres._examine import examine
+from migrator.adapters.postgres._lease import ChoreLease
 from migrator.adapters.postgres._link import LIMIT, Connection, Link
 from migrator.adapters.postgres._lock import AdvisoryLock, LeaseLock
 from migrator.adapters.postgres._queries import Queries
@@ -84,7 +85,11 @@ class PostgresAdapter:
             lock: Lock = LeaseLock(self._name, link, queries, tracker, lambda: self._beside(pool))
         else:
             lock = AdvisoryLock(self._name, link, queries, tracker)
-        return PostgresSession(link, tracker, lock, pooled=self._pooled)
+
+        def lease(chore: str) -> ChoreLease:
+            return ChoreLease(self._name, chore, link, queries, tracker)
+
+        return PostgresSession(link, tracker, lock, lease, pooled=self._pooled)
 
     @asynccontextmanager
     async def _beside(self, pool: Any) -> AsyncIterator[Link]:

@@ -9,12 +9,15 @@ import asyncpg
 from migrator.adapters._context import ContextBase
 from migrator.adapters.postgres._errors import translate
 from migrator.adapters.postgres._link import Link
-from migrator.core.errors import MigratorError
+from migrator.core.errors import MigratorError, UsageError
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+    from migrator.adapters.postgres._queries import Queries
+    from migrator.core.batch import Ledger, Walk
 
 _TOUCHES_SQLALCHEMY = re.compile(r"\.(conn|session)\b")
 
@@ -30,9 +33,16 @@ class Context(ContextBase):
     Arguments are asyncpg's: `$1`, `$2`. Whatever the server refuses is raised as `migrator.core.errors.DatabaseError`.
     """
 
-    def __init__(self, link: Link, run: Run | None = None, databases: Databases | None = None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        run: Run | None = None,
+        databases: Databases | None = None,
+        queries: "Queries | None" = None,
+    ) -> None:
         super().__init__(run, databases)
         self._link = link
+        self._queries = queries
         self._path = run.path if run else ""
         self._sqlalchemy: _SQLAlchemy | None = None
 
@@ -56,6 +66,15 @@ class Context(ContextBase):
     async def columns(self, table: str) -> list[str]:
         """Return the names of a table's columns in order, [] where there is no such table."""
         return [row[0] for row in await self.fetch(_COLUMNS, table)]
+
+    def walk(self, source: str, key: tuple[str, ...], where: Any) -> "tuple[Walk, Ledger]":
+        """Return the way along a table, and where its checkpoints are kept; `where` is SQL."""
+        from migrator.adapters.postgres._ledger import PostgresLedger
+        from migrator.adapters.postgres._walk import PostgresWalk
+
+        if self._queries is None:
+            raise UsageError("ctx.batches works in a step")
+        return PostgresWalk(self._link, source, key, where or ""), PostgresLedger(self._link, self._queries, self)
 
     def _count(self) -> None:
         self.touched = True

@@ -25,17 +25,24 @@ _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
     ("3D000", DatabaseMissing, "Create it (`createdb NAME`), or correct the name at the end of the address."),
     ("42501", PermissionDenied, "Use a user who may do this, or grant it; `migrator doctor` lists what is needed."),
     ("25006", PermissionDenied, "This server or user is read-only; point the address at the primary."),
+    ("25P03", ConnectionLost, "The server's idle_in_transaction_session_timeout ended it; run the command again."),
+    ("25P04", ConnectionLost, "Raise the server's transaction_timeout for this user, or do less in one revision."),
     ("53300", ConnectionFailed, "The server has no connection left; try again later or raise max_connections."),
     ("53100", ResourcesExhausted, "Make room on the server's disk, then run the command again."),
+    ("53400", ResourcesExhausted, "Raise that limit of the server for this user, or do the work in smaller parts."),
     ("53", ResourcesExhausted, "The server lacks memory or another resource; its log says which."),
     ("40001", TransactionAborted, "Run the command again: another transaction was in the way."),
     ("40P01", TransactionAborted, "Run the command again: it was the victim of a deadlock."),
     ("55P03", TransactionAborted, "Somebody held a lock on the table for too long; run the command again."),
     ("57014", StatementTimeout, 'Give the revision more time (`timeout = "30m"`), or do the work in smaller parts.'),
+    ("57P03", ConnectionFailed, "The server is starting up or shutting down; run the command again in a moment."),
     ("57P", ConnectionLost, "The server is shutting down or ended our connection; run the command again."),
     ("08", ConnectionLost, "Run the command again; it finds out what was done."),
 )
 """SQLSTATE (or its beginning), what it becomes, what to do. The first match wins; the rest is StatementFailed."""
+
+_BY_REQUEST = "user request"
+"""In the message of SQLSTATE 57014 where a person cancelled the statement, and no time limit did."""
 
 _GONE = re.compile(r"closed|released back to the pool")
 """What asyncpg says of a connection that the server or the network ended."""
@@ -84,6 +91,9 @@ def _root(error: BaseException) -> BaseException:
 def _from_server(error: asyncpg.PostgresError, doing: str) -> DatabaseError:
     state = str(getattr(error, "sqlstate", "") or "")
     message = str(error.args[0] if error.args else type(error).__name__)
+    if state == "57014" and _BY_REQUEST in message:
+        hint = "Somebody cancelled it on the server; find out why, then run the command again."
+        return StatementFailed(f"could not {doing}: {message}", code=state, hint=hint)
     for prefix, kind, hint in _BY_STATE:
         if state.startswith(prefix):
             return kind(f"could not {doing}: {message}", code=state, hint=hint)

@@ -113,6 +113,11 @@ class Link:
         await self.flush(doing)
         return list(await self._send(self.connection.fetch, (text, *args), doing, [Part(text, path)], limit))
 
+    async def execute_many(self, text: str, rows: Sequence[Sequence[Any]], doing: str) -> None:
+        """Send what waits, then one statement once for each row of arguments, in few round trips."""
+        await self.flush(doing)
+        await self._send(self.connection.executemany, (text, rows), doing, [], None)
+
     async def flush(self, doing: str) -> None:
         """Send what waits."""
         if self._ahead:

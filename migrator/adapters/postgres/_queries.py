@@ -13,7 +13,14 @@ from typing import Any
 
 _NAMED = re.compile(r"^-- name: (\w+)\n(?:--[^\n]*\n)*", re.MULTILINE)
 _VALUE = re.compile(r"(?<!:):([a-z_]+)")
-_TABLE = re.compile(r"\{(?:tracker|lock)\}")
+_TABLES = {
+    "{tracker}": "script_run_tracker",
+    "{lock}": "migrator_lock",
+    "{checkpoint}": "script_run_checkpoint",
+    "{control}": "script_run_control",
+    "{failures}": "script_run_failures",
+}
+_TABLE = re.compile("|".join(map(re.escape, _TABLES)))
 
 
 @cache
@@ -30,7 +37,7 @@ class Queries:
     def __init__(self, schema: str) -> None:
         self.schema = schema
         quoted = identifier(schema)
-        self._tables = {"{tracker}": f"{quoted}.script_run_tracker", "{lock}": f"{quoted}.migrator_lock"}
+        self._tables = {mark: f"{quoted}.{table}" for mark, table in _TABLES.items()}
         self._ready: dict[str, list[str]] = {}
         self._arguments: dict[str, tuple[str, ...]] = {}
 

@@ -1,7 +1,7 @@
 """One connection for the lock, the tracker and the work: they live and die together."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import NoReturn
 
@@ -12,7 +12,7 @@ from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._queries import literal
 from migrator.adapters.postgres._tracker import PostgresTracker
 from migrator.core.errors import ConnectionLost, DatabaseError, MigratorError, OutcomeUnknown, PlanRefused
-from migrator.core.protocols import Databases, Lock
+from migrator.core.protocols import Databases, Lease, Lock
 from migrator.core.revision import Direction
 from migrator.core.run import Run
 
@@ -37,11 +37,14 @@ _INVALID_INDEXES = """
 class PostgresSession:
     """Implements `core.protocols.Session`. `pooled` says that a pooler in transaction mode is in between."""
 
-    def __init__(self, link: Link, tracker: PostgresTracker, lock: Lock, *, pooled: bool) -> None:
+    def __init__(
+        self, link: Link, tracker: PostgresTracker, lock: Lock, lease: Callable[[str], Lease], *, pooled: bool
+    ) -> None:
         self._link = link
         self._pooled = pooled
         self.tracker = tracker
         self.lock = lock
+        self.lease = lease
 
     @property
     def alive(self) -> bool:
@@ -59,13 +62,13 @@ class PostgresSession:
         self, run: Run, *, timeout: float, databases: Databases, allow_pooled: bool = False
     ) -> AsyncIterator[Context]:
         """Open the context of a step; see the protocol."""
-        if self._pooled and not run.transactional and not allow_pooled:
+        if self._pooled and not run.transactional and run.cursor is None and not allow_pooled:
             raise PlanRefused(
                 f"{run.database}:{run.revision} runs outside a transaction, and a pooler stands before {run.database}",
                 state="Nothing of it was run.",
                 hint="Give `direct_url` in migrator.toml; or write `allow_pooled = True` in the revision.",
             )
-        context = Context(self._link, run, databases)
+        context = Context(self._link, run, databases, self.tracker.queries)
         if _DROPS_PLANS.search(run.source):
             self.tracker.forget_plans()
         opened = self._transaction(run, context, timeout) if run.transactional else self._plain(run, context, timeout)
@@ -95,7 +98,7 @@ class PostgresSession:
             await to_the_end(self._link.execute("COMMIT", "commit", limit=COMMIT))
         except ConnectionLost as error:
             raise OutcomeUnknown(
-                f"the connection was lost while {run.database}:{run.revision} was being committed",
+                f"the connection was lost while {run.database}:{run.revision} was being committed ({error.message})",
                 state="It is either applied as a whole or not at all; the tracker knows.",
                 hint="Run the command again: it reads the tracker under the lock and goes on from there.",
             ) from error

@@ -1,6 +1,5 @@
 """The tracker of one PostgreSQL database."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,9 +7,11 @@ import asyncpg
 
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._queries import Queries
+from migrator.adapters.postgres._rows import asked, run_of, selected
 from migrator.core.errors import DatabaseError, TrackerNewer, TrackerRefused, TransactionEscaped
 from migrator.core.revision import Direction
-from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
+from migrator.core.run import EFFECTS, TRANSITIONS, Run, Status
+from migrator.core.runs import LISTED, RunFilter
 
 VERSION = 1
 """Of the two tables. A newer one is refused."""
@@ -19,8 +20,6 @@ TABLE = "script_run_tracker"
 _REFUSED = '"0 runs: refused"'
 """In the message of the error that `start` and `finish` make where they write nothing; see queries.sql."""
 
-_JSON = ("params", "progress", "cursor", "result")
-
 
 class PostgresTracker:
     """Implements `core.protocols.Tracker` on one link."""
@@ -28,7 +27,7 @@ class PostgresTracker:
     def __init__(self, name: str, link: Link, queries: Queries, *, exists: bool) -> None:
         self._name = name
         self._link = link
-        self._queries = queries
+        self.queries = queries
         self._exists = exists
         self._prepared = False
         self.open_run = ""
@@ -38,8 +37,8 @@ class PostgresTracker:
         if not self._exists:
             try:
                 await self._link.execute(
-                    f"BEGIN; {self._queries.text('create')}; COMMIT",
-                    f"create the tracker in schema {self._queries.schema}",
+                    f"BEGIN; {self.queries.text('create')}; COMMIT",
+                    f"create the tracker in schema {self.queries.schema}",
                 )
             except DatabaseError:
                 await self._roll_back()
@@ -49,7 +48,7 @@ class PostgresTracker:
 
     async def prepare(self) -> None:
         """Let the server plan the two statements of every run once; the lock must be held on this connection."""
-        texts = [self._queries.prepare(name) for name in ("start", "finish")]
+        texts = [self.queries.prepare(name) for name in ("start", "finish")]
         await self._link.execute(";".join(["DEALLOCATE ALL", *texts]), "prepare the tracker", limit=LIMIT)
         self._prepared = True
 
@@ -62,16 +61,35 @@ class PostgresTracker:
         if not self._exists:
             return []
         await self._check_version()
-        rows = await self._link.fetch(self._queries.text("runs"), (), "read the tracker", limit=LIMIT)
-        return [_run(self._name, row) for row in rows]
+        rows = await self._link.fetch(self.queries.text("runs"), (), "read the tracker", limit=LIMIT)
+        return [run_of(self._name, row) for row in rows]
 
     async def sources(self, revisions: Sequence[str]) -> Mapping[str, tuple[str, str]]:
         """Return path and text of applied revisions, as they ran."""
         if not self._exists:
             return {}
-        text = self._queries.text("sources", {"revisions": list(revisions)})
+        text = self.queries.text("sources", {"revisions": list(revisions)})
         rows = await self._link.fetch(text, (), "read the tracker", limit=LIMIT)
         return {row["revision"]: (row["path"], row["source"]) for row in rows}
+
+    async def page(
+        self, wanted: RunFilter, *, after: str = "", limit: int = 100, columns: Sequence[str] = LISTED
+    ) -> list[Run]:
+        """Return runs, superseded ones too, newest first."""
+        if not self._exists:
+            return []
+        await self._check_version()
+        # The list of columns comes first in the text, so that no value of the filter is taken for its place.
+        text = self.queries.text("page", asked(wanted, after, limit)).replace("{columns}", selected(columns), 1)
+        return [run_of(self._name, row) for row in await self._link.fetch(text, (), "read the tracker", limit=LIMIT)]
+
+    async def delete(self, run_ids: Sequence[str]) -> int:
+        """Delete those of these runs that are not live, and commit."""
+        if not self._exists:
+            return 0
+        text = self.queries.text("delete", {"ids": list(run_ids)})
+        status = await self._link.execute(text, "delete runs", limit=LIMIT)
+        return int(status.rpartition(" ")[2])
 
     async def start(self, run: Run) -> None:
         """Insert a pending run and commit."""
@@ -108,7 +126,7 @@ class PostgresTracker:
             return error
         row = (
             await self._link.fetch(
-                self._queries.text("standing", {"fence": run.fence, "run_id": run.run_id}),
+                self.queries.text("standing", {"fence": run.fence, "run_id": run.run_id}),
                 (),
                 "read the tracker",
                 limit=LIMIT,
@@ -135,7 +153,7 @@ class PostgresTracker:
             await self._link.execute("ROLLBACK", "roll back", limit=LIMIT)
 
     async def _check_version(self) -> None:
-        rows = await self._link.fetch(self._queries.text("version"), (), "read the tracker's version", limit=LIMIT)
+        rows = await self._link.fetch(self.queries.text("version"), (), "read the tracker's version", limit=LIMIT)
         found = rows[0]["version"] if rows else VERSION
         if found > VERSION:
             raise TrackerNewer(
@@ -148,7 +166,7 @@ class PostgresTracker:
         return self._write("start", vars(run))
 
     def _write(self, name: str, values: Mapping[str, Any]) -> str:
-        return self._queries.execute(name, values) if self._prepared else self._queries.text(name, values)
+        return self.queries.execute(name, values) if self._prepared else self.queries.text(name, values)
 
     def _finish_text(self, run: Run) -> str:
         values = {**vars(run), "transaction": self.open_run}
@@ -156,21 +174,9 @@ class PostgresTracker:
         if run.attempt == 1 and run.direction is Direction.UPGRADE:
             return text  # the first run of a revision has nothing to retire
         retire = "retire_all" if run.status is Status.SUCCESS else "retire_failed"
-        return f"{self._queries.text(retire, values)};\n{text}"
+        return f"{self.queries.text(retire, values)};\n{text}"
 
 
 def _need_end(run: Run) -> None:
     if (Status.PENDING, run.status) not in TRANSITIONS or run.effect not in EFFECTS[run.status]:
         raise TrackerRefused(f"run {run.run_id} cannot become {run.status} with the effect {run.effect}")
-
-
-def _run(database: str, row: Any) -> Run:
-    values = dict(row)
-    for name in _JSON:
-        values[name] = json.loads(values[name]) if values[name] else None
-    values["finished_at"] = values["finished_at"] or ""
-    values["kind"] = Kind(values["kind"])
-    values["direction"] = Direction(values["direction"])
-    values["status"] = Status(values["status"])
-    values["effect"] = Effect(values["effect"])
-    return Run(database=database, **values)

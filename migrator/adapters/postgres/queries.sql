@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS {lock} (
 );
 CREATE TABLE IF NOT EXISTS {tracker} (
     seq           bigint GENERATED ALWAYS AS IDENTITY,
-    run_id        text PRIMARY KEY,
+    run_id        text COLLATE "C" PRIMARY KEY,
     revision      text NOT NULL,
     title         text NOT NULL DEFAULT '',
     kind          text NOT NULL,
@@ -65,6 +65,46 @@ CREATE UNIQUE INDEX IF NOT EXISTS script_run_tracker_one_pending
     ON {tracker} (status) WHERE status = 'pending';
 CREATE UNIQUE INDEX IF NOT EXISTS script_run_tracker_one_success
     ON {tracker} (revision) WHERE status = 'success' AND superseded_by = '';
+CREATE TABLE IF NOT EXISTS {checkpoint} (
+    origin     text NOT NULL,
+    name       text NOT NULL,
+    slice      integer NOT NULL,
+    run_id     text NOT NULL,
+    fence      bigint NOT NULL,
+    low        jsonb,
+    high       jsonb,
+    cursor     jsonb,
+    rows       bigint NOT NULL DEFAULT 0,
+    total      bigint NOT NULL DEFAULT -1,
+    batches    bigint NOT NULL DEFAULT 0,
+    retries    bigint NOT NULL DEFAULT 0,
+    splits     bigint NOT NULL DEFAULT 0,
+    skipped    bigint NOT NULL DEFAULT 0,
+    size       bigint NOT NULL DEFAULT 0,
+    rate       double precision NOT NULL DEFAULT 0,
+    waiting    text NOT NULL DEFAULT '',
+    throttled  jsonb NOT NULL DEFAULT '{}',
+    done       boolean NOT NULL DEFAULT false,
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (origin, name, slice)
+);
+CREATE TABLE IF NOT EXISTS {control} (
+    origin   text PRIMARY KEY,
+    desired  text NOT NULL CHECK (desired IN ('run', 'pause', 'cancel')),
+    by       text NOT NULL DEFAULT '',
+    reason   text NOT NULL DEFAULT '',
+    settings jsonb NOT NULL DEFAULT '{}',
+    at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE IF NOT EXISTS {failures} (
+    origin text NOT NULL,
+    name   text NOT NULL,
+    key    jsonb NOT NULL,
+    run_id text NOT NULL,
+    error  text NOT NULL,
+    at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (origin, name, key)
+);
 INSERT INTO {lock} (name, version) VALUES ('deploy', 1) ON CONFLICT DO NOTHING;
 
 -- name: version
@@ -145,6 +185,27 @@ SELECT revision, path, source
   FROM {tracker}
  WHERE superseded_by = '' AND status = 'success' AND source <> '' AND revision = ANY (:revisions)
 
+-- name: page
+-- Runs, newest first: the {columns} of those that are asked for. A condition without a value is folded away.
+SELECT {columns}
+  FROM {tracker}
+ WHERE (:after::text IS NULL OR run_id < :after)
+   AND (:run::text IS NULL OR run_id LIKE :run)
+   AND (:ids::text[] IS NULL OR run_id = ANY (:ids::text[]))
+   AND (:script::text IS NULL OR revision LIKE :script)
+   AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
+   AND (:direction::text IS NULL OR direction = :direction)
+   AND (:user::text IS NULL OR "user" = :user)
+   AND (:host::text IS NULL OR host = :host)
+   AND (:since::timestamptz IS NULL OR started_at >= :since::timestamptz)
+   AND (:until::timestamptz IS NULL OR started_at < :until::timestamptz)
+ ORDER BY run_id DESC
+ LIMIT :limit
+
+-- name: delete
+-- Runs go, but none that is live.
+DELETE FROM {tracker} WHERE run_id = ANY (:ids) AND superseded_by <> ''
+
 -- name: start
 -- A pending run, if the fence is still ours. No row is an error of its own, which ends the transaction.
 WITH started AS (
@@ -191,3 +252,58 @@ SELECT CASE count(*) WHEN 1 THEN 1 ELSE (count(*) || ' runs: refused')::int END 
 -- Why a write was refused: is the fence still ours, and is the run still pending?
 SELECT (SELECT fence FROM {lock} WHERE name = 'deploy') = :fence AS ours,
        EXISTS (SELECT FROM {tracker} WHERE run_id = :run_id AND status = 'pending') AS pending
+
+-- name: lease
+-- The right to do a chore, where nobody has it.
+INSERT INTO {lock} AS held (name, version, fence, owner, host, pid, "user", release, acquired_at, expires_at)
+SELECT :chore, 0, 1, :owner, :host, :pid, :user, :release, clock_timestamp(), clock_timestamp() + :lease * interval '1 second'
+    ON CONFLICT (name) DO UPDATE
+   SET fence = held.fence + 1, owner = excluded.owner, host = excluded.host, pid = excluded.pid, "user" = excluded."user",
+       release = excluded.release, acquired_at = excluded.acquired_at, expires_at = excluded.expires_at
+ WHERE held.expires_at <= clock_timestamp()
+RETURNING fence
+
+-- name: leased
+-- Who does a chore now.
+SELECT host, pid, "user", pg_catalog.to_char(acquired_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+  FROM {lock} WHERE name = :chore AND expires_at > clock_timestamp()
+
+-- name: keep
+-- Keep a chore for another while, or with a lease of 0 give it back.
+UPDATE {lock} SET expires_at = clock_timestamp() + :lease * interval '1 second'
+ WHERE name = :chore AND owner = :owner AND expires_at > clock_timestamp()
+RETURNING 1
+
+-- name: claim
+-- A checkpoint becomes ours: a new one, or an earlier holder's. No row is an error, which ends the transaction.
+WITH claimed AS (
+    INSERT INTO {checkpoint} AS kept (origin, name, slice, run_id, fence, low, high, cursor, total, done)
+    SELECT :origin, :name, :slice, :run_id, :fence, :low::jsonb, :high::jsonb, :cursor::jsonb, :total, :done
+      FROM {lock} AS lock WHERE lock.name = 'deploy' AND lock.fence = :fence FOR SHARE
+    ON CONFLICT (origin, name, slice) DO UPDATE
+       SET run_id = excluded.run_id, fence = excluded.fence, waiting = ''
+     WHERE kept.fence <= excluded.fence
+    RETURNING kept.*)
+SELECT * FROM claimed
+
+-- name: moved
+-- A checkpoint goes on from where we know it, if the fence is still ours. No row is an error of its own.
+WITH moved AS (
+    UPDATE {checkpoint}
+       SET low = :low::jsonb, cursor = :cursor::jsonb, rows = :rows, batches = :batches, retries = :retries,
+           splits = :splits, skipped = :skipped, size = :size, rate = :rate, waiting = :waiting,
+           throttled = :throttled::jsonb, done = :done, updated_at = clock_timestamp()
+     WHERE origin = :origin AND name = :name AND slice = :slice AND fence = :fence
+       AND cursor IS NOT DISTINCT FROM :was::jsonb
+       AND EXISTS (SELECT FROM {lock} AS lock WHERE lock.name = 'deploy' AND lock.fence = :fence FOR SHARE)
+    RETURNING 1)
+SELECT CASE count(*) WHEN 1 THEN 1 ELSE (count(*) || ' runs: refused')::int END FROM moved
+
+-- name: failed_row
+-- A row that was passed over.
+INSERT INTO {failures} (origin, name, key, run_id, error) VALUES (:origin, :name, :key::jsonb, :run_id, :error)
+ON CONFLICT (origin, name, key) DO UPDATE SET run_id = excluded.run_id, error = excluded.error, at = excluded.at
+
+-- name: control
+-- What people want of a long change.
+SELECT desired, by, reason, settings FROM {control} WHERE origin = :origin

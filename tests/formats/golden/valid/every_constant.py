@@ -15,6 +15,7 @@ tags = "nightly"
 transaction = False
 timeout = "1h30m"
 rerunnable = True
+allow_pooled = True
 on_failed_verify = "downgrade"
 
 

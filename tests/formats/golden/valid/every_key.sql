@@ -9,6 +9,7 @@
 -- transaction: on
 -- timeout: 10m
 -- rerunnable: yes
+-- allow_pooled: yes
 -- on_failed_verify: downgrade
 
 -- migrator: upgrade

@@ -1,0 +1,112 @@
+"""Checkpoints of long changes on PostgreSQL: a row beside the tracker, moved in the transaction of its batch."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from migrator.adapters._shared import to_the_end
+from migrator.adapters.postgres._link import LIMIT, Link
+from migrator.adapters.postgres._queries import Queries
+from migrator.core.batch import Checkpoint, Control, Desired, Position
+from migrator.core.errors import ConnectionLost, DatabaseError, TrackerRefused
+
+if TYPE_CHECKING:
+    from migrator.adapters.postgres._context import Context
+
+COMMIT = 60.0
+"""Seconds that a commit may take; after them the connection counts as lost."""
+
+ROLLBACK = 8.0
+"""Seconds for a rollback; after them the connection is closed, which does the same."""
+
+_JSON = ("low", "high", "cursor", "throttled")
+_PLACES = ("low", "high", "cursor")
+
+
+class PostgresLedger:
+    """Implements `core.batch.Ledger` on the link of a step."""
+
+    def __init__(self, link: Link, queries: Queries, context: "Context") -> None:
+        self._link = link
+        self._queries = queries
+        self._context = context
+
+    async def claim(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Make the checkpoint, or take it over from an earlier holder; commits."""
+        text = self._queries.text("claim", _values(checkpoint))
+        rows = await self._link.fetch(text, (), "claim the checkpoint", limit=LIMIT)
+        if not rows:
+            raise _overtaken(checkpoint)
+        return _checkpoint(rows[0])
+
+    @asynccontextmanager
+    async def moved(self, old: Checkpoint, new: Checkpoint, *, seconds: float = 0.0) -> AsyncIterator[None]:
+        """Open a short transaction in which the checkpoint has moved already; see the protocol."""
+        limit = f"SET LOCAL statement_timeout = {int(seconds * 1000)};" if seconds else ""
+        text = self._queries.text("moved", {**_values(new), "was": _json(old.cursor)})
+        try:
+            await self._begin(f"BEGIN; {limit} {text}", new)
+            yield
+            await self._context.settle()
+            await to_the_end(self._link.execute("COMMIT", "commit the batch", limit=COMMIT))
+        except BaseException:
+            await to_the_end(self._roll_back())
+            raise
+
+    async def failed(self, checkpoint: Checkpoint, key: Position, error: str) -> None:
+        """Keep the key of a row that was passed over."""
+        values = {**_values(checkpoint), "key": _json(key), "error": error}
+        await self._link.execute(self._queries.text("failed_row", values), "record the row", limit=LIMIT)
+
+    async def control(self, origin: str) -> Control:
+        """Return what people want of this change now."""
+        rows = await self._link.fetch(
+            self._queries.text("control", {"origin": origin}), (), "read what is asked of the change", limit=LIMIT
+        )
+        if not rows:
+            return Control()
+        row = rows[0]
+        return Control(Desired(row["desired"]), row["by"], row["reason"], json.loads(row["settings"]))
+
+    async def _begin(self, text: str, new: Checkpoint) -> None:
+        try:
+            await self._link.execute(text, "begin the batch", limit=LIMIT)
+        except DatabaseError as error:
+            if isinstance(error.__cause__, asyncpg.InvalidTextRepresentationError):
+                raise _overtaken(new) from error.__cause__
+            raise
+
+    async def _roll_back(self) -> None:
+        self._link.forget()
+        if self._link.alive:
+            with suppress(ConnectionLost):
+                await self._link.execute("ROLLBACK", "roll the batch back", limit=ROLLBACK)
+
+
+def _values(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    return {**vars(checkpoint), **{name: _json(getattr(checkpoint, name)) for name in _PLACES}}
+
+
+def _json(position: Position | None) -> str | None:
+    return None if position is None else json.dumps(list(position))
+
+
+def _checkpoint(row: Any) -> Checkpoint:
+    values = {each.name: row[each.name] for each in fields(Checkpoint)}
+    for name in _JSON:
+        values[name] = json.loads(values[name]) if values[name] is not None else None
+    for name in _PLACES:
+        values[name] = None if values[name] is None else tuple(values[name])
+    return Checkpoint(**values)
+
+
+def _overtaken(checkpoint: Checkpoint) -> TrackerRefused:
+    return TrackerRefused(
+        f"the checkpoint of {checkpoint.name} was moved by somebody else, or the lock was taken over",
+        state="This batch was rolled back; what the checkpoint says is done.",
+        hint="Run the command again; it waits for the new holder and goes on at the checkpoint.",
+    )

@@ -1,0 +1,138 @@
+"""List the runs, newest first; show one; delete some."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from migrator.cli._command import Console, declare
+from migrator.core.runs import WORDS
+
+if TYPE_CHECKING:
+    from migrator.core.run import Run
+    from migrator.core.runs import RunFilter, RunPage
+
+ERROR_WIDTH = 60
+
+
+@declare(example="migrator runs --status failed --since 7d", cls=click.Group, invoke_without_command=True)
+@click.option("--script", default="", metavar="ID", help="Of this revision: its id or the beginning of it.")
+@click.option("--status", "words", multiple=True, type=click.Choice(WORDS), help="That stand so; repeatable.")
+@click.option("--direction", type=click.Choice(["upgrade", "downgrade"]), help="That went this way.")
+@click.option("--since", default="", metavar="TIME", help="Begun at or after: 2026-11-20, 2026-11-20T10:30 (UTC), 7d.")
+@click.option("--until", default="", metavar="TIME", help="Begun before.")
+@click.option("--user", default="", help="Started by this user.")
+@click.option("--host", default="", help="Started on this host.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@click.option("--after", default="", metavar="RUN", help="Go on after the last run of the page before.")
+async def command(console: Console, *, words: tuple[str, ...], limit: int, after: str, **given: Any) -> None:
+    """List runs of all databases, superseded ones too, newest first.
+
+    A pending run is running while somebody holds the lock, and interrupted when nobody does.
+    """
+    from migrator.cli._render import table
+
+    wanted = _filter(**given)
+    async with console.open() as migrator:
+        page = await migrator.past.runs(wanted, words, console.databases, limit=limit, after=after)
+    if page.runs:
+        headers = ("run", "started (UTC)", "script", "did", "status", "time", "by", "")
+        console.print(table(headers, [_row(run, page) for run in page.runs]))
+    else:
+        console.print("There are no such runs.")
+    if page.after:
+        console.print(f"More: the same with --after {page.after}")
+    console.print_json(page.as_dict)
+
+
+@declare(example="migrator runs show 01k9")
+@click.argument("run")
+async def show(console: Console, *, run: str) -> None:
+    """Show RUN in full, with the text that ran. The beginning of its id is enough."""
+    async with console.open() as migrator:
+        page = await migrator.past.run(run, console.databases)
+    (found,) = page.runs
+    console.print(_text(found, page.standing(found)))
+    console.print_json(lambda: {**found.as_dict(), "standing": page.standing(found), "source": found.source})
+
+
+@declare(example="migrator runs delete 01k9xxyyzz0a1 --yes")
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+async def delete(console: Console, *, runs: tuple[str, ...], yes: bool) -> None:
+    """Delete RUNS from the tracker, and their log files.
+
+    What the tracker knows of a revision now stays: the success of one that is applied, a failure that nothing came
+    after, and whatever is pending.
+    """
+    from migrator.cli._ask import confirm
+
+    async with console.open() as migrator:
+        found = [each for run in runs for each in (await migrator.past.run(run, console.databases)).runs]
+        chosen = list({(run.database, run.run_id): run for run in found}.values())
+        listed = "".join(f"\n  {run.run_id}  {run.key}  {run.status}  {run.started_at}" for run in chosen)
+        migrator.past.refuse_live(chosen)
+        await confirm(f"Delete {len(chosen)} run(s)?{listed}\nGo on?", yes=yes)
+        gone = await migrator.past.delete(chosen)
+    console.print(f"Deleted {gone} run(s).")
+    console.print_json(lambda: {"deleted": gone, "runs": [run.run_id for run in chosen]})
+
+
+command.add_command(show, "show")  # type: ignore[attr-defined] # its class is click.Group, see above
+command.add_command(delete, "delete")  # type: ignore[attr-defined]
+
+
+def _filter(*, since: str, until: str, direction: str | None, **given: str) -> "RunFilter":
+    from datetime import UTC, datetime
+
+    from migrator.core.errors import UsageError
+    from migrator.core.revision import Direction
+    from migrator.core.runs import RunFilter, moment
+
+    now = datetime.now(UTC)
+    try:
+        bounds = {name: text and moment(text, now) for name, text in (("since", since), ("until", until))}
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return RunFilter(**given, **bounds, direction=Direction(direction) if direction else None)
+
+
+def _row(run: "Run", page: "RunPage") -> tuple[str, ...]:
+    from migrator.cli._render import duration
+
+    said = (run.error or run.reason).partition("\n")[0]
+    return (
+        run.run_id,
+        run.started_at[:19].replace("T", " "),
+        str(run.key),
+        run.direction + (" (forced)" if run.forced else ""),
+        page.standing(run),
+        duration(run.duration_ms),
+        f"{run.user}@{run.host}",
+        said if len(said) <= ERROR_WIDTH else f"{said[:ERROR_WIDTH]}…",
+    )
+
+
+def _text(run: "Run", standing: str) -> str:
+    from migrator.cli._render import duration
+
+    spent = f" after {duration(run.duration_ms)}" if run.duration_ms is not None else ""
+    lines = {
+        "run": f"{run.run_id}  {run.key}  {run.title}",
+        "did": f"{run.direction} ({run.kind}), attempt {run.attempt}" + (", forced" if run.forced else ""),
+        "status": f"{standing}, effect {run.effect}" + (f" ({run.reason})" if run.reason else ""),
+        "started": f"{run.started_at} by {run.user}@{run.host} pid {run.pid}",
+        "ended": f"{run.finished_at}{spent}" if run.finished_at else "",
+        "error": run.error,
+        "release": run.release,
+        "deploy": run.deploy_id,
+        "after it": f"run {run.superseded_by}" if run.superseded_by else "",
+        "params": json.dumps(run.params) if run.params else "",
+        "progress": json.dumps(run.progress) if run.progress else "",
+        "cursor": json.dumps(run.cursor) if run.cursor else "",
+        "result": json.dumps(run.result) if run.result else "",
+        "log": run.log_file,
+        "file": f"{run.path}  {run.checksum[:12]}",
+    }
+    shown = "\n".join(f"{name:9}{text}" for name, text in lines.items() if text)
+    return f"{shown}\n\n{run.source}" if run.source else shown

@@ -1,0 +1,270 @@
+"""A long data change, batch by batch: its checkpoints, what people may ask of it, and what to do when a batch fails."""
+
+import re
+from collections.abc import AsyncIterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeAlias
+
+from migrator.core.errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    DatabaseError,
+    LockLost,
+    OutcomeUnknown,
+    PermissionDenied,
+    StatementTimeout,
+    TrackerNewer,
+    TrackerRefused,
+    TransactionEscaped,
+)
+from migrator.core.pace import Bounds
+
+Position: TypeAlias = tuple[Any, ...]
+"""A place in the order of a key, in the form in which the checkpoint keeps it."""
+
+TRIES = 10
+"""How often one batch is begun again where the server says that it may succeed."""
+
+_FUNCTION = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
+_CALL = re.compile(r"\.batches\(")
+_SAME_FOR_EVERY_ROW = ("42", "25", "2F", "0A")
+"""SQLSTATE classes that say that the statement is wrong, not a row."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The rows from `first` to `last`, both included, in the order of the key; `size` counts them.
+
+    `first` and `last` are what a script uses: one value, or a tuple for a key of several columns. `upto` is `last` as
+    the checkpoint keeps it. `where` with `args` says which rows these are, in the database's own language.
+    """
+
+    first: Any
+    last: Any
+    upto: Position
+    size: int
+    where: Any
+    args: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What is known of a table before the first batch: `rows` and `row_bytes` from statistics (below 0: unknown), and
+    the last key, None where the table is empty.
+    """
+
+    rows: int
+    row_bytes: float
+    high: Position | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """How far one loop has come; `origin` is the first run of the chain of attempts that continue one another.
+
+    `fence` belongs to the holder that may move it. `waiting` says why it stands still now, "" where it does not;
+    `throttled` holds the seconds for which it stood still, by reason.
+    """
+
+    origin: str
+    name: str
+    slice: int = 0
+    run_id: str = ""
+    fence: int = 0
+    low: Position | None = None
+    high: Position | None = None
+    cursor: Position | None = None
+    rows: int = 0
+    total: int = -1
+    batches: int = 0
+    retries: int = 0
+    splits: int = 0
+    skipped: int = 0
+    size: int = 0
+    rate: float = 0.0
+    waiting: str = ""
+    throttled: Mapping[str, float] = field(default_factory=dict)
+    done: bool = False
+
+
+class Desired(StrEnum):
+    """What a person wants of a long change."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True)
+class Control:
+    """What people asked of a long change: who, why, and the settings that they changed while it runs."""
+
+    desired: Desired = Desired.RUN
+    by: str = ""
+    reason: str = ""
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be changed while a loop runs. `max_rows_per_second` is 0 for no limit."""
+
+    target: float = 0.5
+    max_rows: int = 100_000
+    max_bytes: int = 8 << 20
+    max_rows_per_second: float = 0.0
+
+    def changed(self, settings: Mapping[str, float]) -> "Settings":
+        """Return these settings with others over them; what is not known here is left out."""
+        known = {name: type(value)(settings[name]) for name, value in vars(self).items() if name in settings}
+        return Settings(**{**vars(self), **known})
+
+    @property
+    def bounds(self) -> Bounds:
+        """Return the bounds of a batch."""
+        return Bounds(self.target, self.max_rows, self.max_bytes)
+
+
+class Next(StrEnum):
+    """What to do after a batch that failed and was rolled back."""
+
+    AGAIN = "again"
+    SMALLER = "smaller"
+    SPLIT = "split"
+    ROW = "row"
+    STOP = "stop"
+
+
+_ENDS = (
+    LockLost,
+    TrackerRefused,
+    TrackerNewer,
+    ConnectionLost,
+    ConnectionFailed,
+    OutcomeUnknown,
+    PermissionDenied,
+    TransactionEscaped,
+)
+
+
+def after(error: Exception, size: int, tries: int) -> Next:
+    """Return what to do after a batch of `size` rows failed for the `tries`-th time in a row.
+
+    SPLIT looks for the failing row in halves; ROW says that this is it. What only a new lock or a person can mend, and
+    what is the same for every row, stops the loop.
+    """
+    if isinstance(error, _ENDS):
+        return Next.STOP
+    if isinstance(error, StatementTimeout):
+        return Next.SMALLER if size > 1 else Next.AGAIN if tries < TRIES else Next.STOP
+    if isinstance(error, DatabaseError):
+        if error.retryable:
+            return Next.AGAIN if tries < TRIES else Next.STOP
+        if error.code.startswith(_SAME_FOR_EVERY_ROW) and len(error.code) == 5:  # noqa: PLR2004 - an SQLSTATE
+            return Next.STOP
+    return Next.SPLIT if size > 1 else Next.ROW
+
+
+def pause(tries: int, chance: float) -> float:
+    """Return the seconds before a batch is begun again: 0.25 doubled up to 30, and `chance` (0 to 1) of half of it."""
+    whole = min(30.0, 0.25 * 2.0 ** (tries - 1))
+    return whole / 2 + whole / 2 * chance
+
+
+def batched(source: str, function: str) -> bool:
+    """Say whether a function of a revision's text walks in batches: it names `ctx.batches(` itself."""
+    starts = list(_FUNCTION.finditer(source))
+    ends = [match.start() for match in starts[1:]] + [len(source)]
+    return any(
+        match[1] == function and _CALL.search(source, match.end(), end) is not None
+        for match, end in zip(starts, ends, strict=True)
+    )
+
+
+class Walk(Protocol):
+    """The way along the key of one table or collection, for one loop. Everything but `rows` and `write` only reads."""
+
+    @property
+    def source(self) -> str:
+        """The table or collection."""
+
+    async def extent(self) -> Extent:
+        """Return how much there is, from statistics, and the last key. Never counts."""
+
+    async def page(self, after: Position | None, upto: Position, limit: int) -> Page | None:
+        """Return the next rows behind `after` and not behind `upto`, at most `limit`; None where there are none."""
+
+    async def split(self, upto: Position, parts: int) -> Sequence[Position]:
+        """Return the ends of about equally large slices of the keys up to `upto`; the last one is `upto`."""
+
+    async def rows(self, page: Page, columns: Sequence[str]) -> Sequence[Any]:
+        """Return the rows of a page that the loop's `where` admits, locked where the database can; all columns where
+        none is named.
+        """
+
+    async def write(self, changes: Sequence[tuple[Any, Mapping[str, Any]]]) -> None:
+        """Write buffered changes, each a row of `rows` and its new values, as one command."""
+
+
+class Ledger(Protocol):
+    """Where checkpoints are kept: in the database that the loop changes, so that both commit together."""
+
+    async def claim(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Make the checkpoint where there is none, and take it over from an earlier holder where there is.
+
+        Returns it as it is kept, with the run and fence that were given. Commits. Raises TrackerRefused where a newer
+        holder has it.
+        """
+
+    def moved(self, old: Checkpoint, new: Checkpoint, *, seconds: float = 0.0) -> AbstractAsyncContextManager[None]:
+        """Open a short transaction which begins with moving the checkpoint from `old` to `new`; what runs inside is
+        committed with it, or rolled back with it.
+
+        Raises TrackerRefused, with nothing done, unless the checkpoint still has the cursor and the fence of `old`.
+        `seconds` is the server's limit for each statement (StatementTimeout), 0 for none.
+        """
+
+    async def failed(self, checkpoint: Checkpoint, key: Position, error: str) -> None:
+        """Keep the key of a row that was passed over, in the open transaction of `moved`."""
+
+    async def control(self, origin: str) -> Control:
+        """Return what people want of this change now."""
+
+
+class Batch(Protocol):
+    """One batch, as the script sees it: `async with batch:` opens its transaction, in which its checkpoint commits.
+
+    `first`, `last`, `size`, `where` and `args` are those of its `Page`.
+    """
+
+    first: Any
+    last: Any
+    size: int
+    where: Any
+    args: tuple[Any, ...]
+
+    async def __aenter__(self) -> Self:
+        """Open the transaction."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Commit; after an error roll back, and swallow it where the loop goes on with the same rows or fewer."""
+
+    async def rows(self, *columns: str) -> Sequence[Any]:
+        """Return the rows of this batch which `where` admits, with these columns (all where none is named)."""
+
+    def update(self, row: Any, **values: Any) -> None:
+        """Set values of one of these rows; all of them are written together at the end of the batch."""
+
+
+class Tools(Protocol):
+    """What the runtime lends to the context of a step."""
+
+    def batches(
+        self, walk: Walk, ledger: Ledger, *, name: str, settings: Settings, on_error: str
+    ) -> AsyncIterable[Batch]:
+        """Return the loop over the batches of a walk. Raises UsageError for options that cannot be meant."""

@@ -1,0 +1,140 @@
+"""How large the next batch is, how fast the work goes, and when it will be done. A clock is passed in, never read.
+
+The controller is a hybrid of two known ones: an exponential average of rows per second as in pt-online-schema-change,
+and bounded growth with an immediate fall as in block/spirit; `docs/long-changes.md` shows what it does.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import NamedTuple
+
+WEIGHT = 0.3
+"""Of the newest batch in the average of rows per second."""
+MARGIN = 0.95
+"""The part of the target that a batch is planned to take."""
+GROWTH = 1.5
+"""At most this many times the size of the batch before."""
+SLOW = 2.0
+"""A batch that took this many times its target sets the size by itself; the average would be too slow."""
+LIMIT = 4.0
+"""Targets after which the server ends a batch."""
+FIRST = 1000
+"""Rows of the first batch, of which nothing is known."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a batch may be: seconds it should take, the most rows, the most bytes."""
+
+    target: float = 0.5
+    rows: int = 100_000
+    bytes: int = 8 << 20
+
+    def most(self, row_bytes: float) -> int:
+        """Return the most rows of a batch whose rows have this many bytes on average; at least 1."""
+        by_bytes = int(self.bytes / row_bytes) if row_bytes > 0 else self.rows
+        return max(1, min(self.rows, by_bytes))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The size of the next batch, in rows.
+
+    `suspect` counts the rows from the cursor on among which one is known to fail, 0 for none: until it is found, each
+    attempt takes half of them.
+    """
+
+    size: int = FIRST
+    rate: float = 0.0
+    suspect: int = 0
+
+    @property
+    def next(self) -> int:
+        """Return how many rows to take."""
+        return max(1, self.suspect // 2) if self.suspect else self.size
+
+    def done(self, rows: int, seconds: float, bounds: Bounds, most: int) -> "Pace":
+        """Return the pace after a batch that was committed."""
+        if self.suspect:
+            return replace(self, suspect=max(0, self.suspect - rows))
+        now = rows / max(seconds, 1e-6)
+        if seconds > SLOW * bounds.target:
+            size = min(rows // 2, int(now * bounds.target * MARGIN))
+            return Pace(max(1, size), now)
+        rate = WEIGHT * now + (1 - WEIGHT) * self.rate if self.rate else now
+        full = rows >= min(self.size, most)  # the last batch of a table is small and says nothing of the size
+        size = min(int(MARGIN * rate * bounds.target), int(self.size * GROWTH) + 1) if full else self.size
+        return Pace(max(1, min(size, most)), rate)
+
+    def too_slow(self, rows: int) -> "Pace":
+        """Return the pace after a batch that the server ended at its limit: LIMIT times the target was not enough."""
+        return Pace(max(1, int(rows / LIMIT)), 0.0, self.suspect)
+
+    def failed(self, rows: int) -> "Pace":
+        """Return the pace after a batch in which one row failed."""
+        return replace(self, suspect=rows)
+
+    def found(self) -> "Pace":
+        """Return the pace after the failing row was found and passed over."""
+        return replace(self, suspect=0)
+
+
+class Estimate(NamedTuple):
+    """When the work will be done: `state` is measuring, ready, due or unknown; the seconds are a range."""
+
+    state: str
+    seconds: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass
+class Speed:
+    """Effective rows per second over the last `window` seconds, pauses counted as time in which nothing was done."""
+
+    window: float = 120.0
+    settle: float = 10.0
+    _marks: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def mark(self, now: float, rows: int) -> None:
+        """Note how many rows are done in all."""
+        self._marks.append((now, rows))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - self.window:  # noqa: PLR2004 - two ends of a line
+            self._marks.popleft()
+
+    @property
+    def rate(self) -> float:
+        """Return rows per second over the window, 0 where too little is known."""
+        if len(self._marks) < 2:  # noqa: PLR2004 - two ends of a line
+            return 0.0
+        (began, first), (ended, last) = self._marks[0], self._marks[-1]
+        return (last - first) / (ended - began) if ended > began else 0.0
+
+    def estimate(self, total: int, now: float) -> Estimate:
+        """Return how long the rest takes. `total` is an estimate itself, below 0 where it is unknown."""
+        if total < 0 or not self._marks:
+            return Estimate("unknown")
+        began, done = self._marks[0][0], self._marks[-1][1]
+        if done >= total:
+            return Estimate("due")
+        rate = (done - self._marks[0][1]) / (now - began) if now > began else 0.0
+        if now - began < self.settle or rate <= 0:
+            return Estimate("measuring")
+        left = total - done
+        low, high = self._spread(rate)
+        return Estimate("ready", left / rate, left / high, left / low)
+
+    def _spread(self, rate: float) -> tuple[float, float]:
+        """Return a slow and a fast rate: the 10th and 90th percentile of eight equal parts of the window."""
+        marks = list(self._marks)
+        step = max(1, len(marks) // 8)
+        parts = [*marks[::step], marks[-1]]
+        rates = sorted(
+            (after[1] - before[1]) / (after[0] - before[0]) for before, after in pairwise(parts) if after[0] > before[0]
+        )
+        if not rates:
+            return rate, rate
+        at = round(0.1 * (len(rates) - 1))
+        slow, fast = rates[at], rates[-1 - at]
+        return max(min(slow, rate), rate / 10), max(fast, rate)

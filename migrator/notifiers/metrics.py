@@ -1,0 +1,125 @@
+"""Metrics for Prometheus: a textfile after each command, a push, or the text for whoever serves it."""
+
+import time
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from migrator.core.events import (
+    BatchDone,
+    DeployEnded,
+    Event,
+    LockTaken,
+    LockWaiting,
+    PlanMade,
+    RunFinished,
+    RunSettled,
+    Unthrottled,
+)
+from migrator.core.history import History
+from migrator.core.revision import Direction, Key
+from migrator.core.run import Kind, Run, State, Status
+from migrator.notifiers._samples import Samples
+
+PATIENCE = 10.0
+"""Seconds that writing and pushing get when the command ends."""
+
+
+class Metrics:
+    """Implements `core.protocols.Notifier`. `push` is the address of a Pushgateway, `group` names what is pushed there.
+
+    What it counts begins with this object; what it says of revisions comes from the tracker. Safe among threads as far
+    as `text` goes.
+    """
+
+    name = "metrics"
+    patience = PATIENCE
+
+    def __init__(self, textfile: Path | None = None, push: str = "", group: dict[str, str] | None = None) -> None:
+        self._textfile = textfile
+        self._push = push
+        self._group = group or {"job": "migrator"}
+        self._fresh = Samples()
+        self._total = Samples()
+        self._pending: dict[str, set[Key]] = {}
+        self._waited: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Count one event; at the end of a command write and push."""
+        if isinstance(event, RunFinished):
+            self._ran(event.run)
+        elif isinstance(event, RunSettled):
+            self._stands(event.run, time.time())
+        elif isinstance(event, PlanMade):
+            self.read(event.history, event.state, event.databases)
+        elif isinstance(event, LockWaiting):
+            self._waited[event.database] = event.waited
+        elif isinstance(event, LockTaken):
+            self._waited[event.database] = event.waited
+        elif isinstance(event, BatchDone):
+            self._fresh.add("migrator_batch_rows", (event.run.revision, event.run.database), event.rows)
+        elif isinstance(event, Unthrottled):
+            labels = (event.run.revision, event.run.database)
+            self._fresh.add("migrator_throttle_seconds", labels, event.seconds)
+        elif isinstance(event, DeployEnded):
+            self._close()
+
+    def read(self, history: History, state: State, databases: tuple[str, ...]) -> None:
+        """Take in what the trackers of these databases say."""
+        for database in databases:
+            keys = [key for key in history.of(database) if not history[key].stored]
+            self._pending[database] = {key for key in keys if key not in state.applied}
+            known = {*keys, *(key for key in (*state.applied, *state.blocked) if key.database == database)}
+            self._fresh.know(database, {key.id for key in known})
+        for run in (*state.applied.values(), *state.blocked.values()):
+            if run.database in databases:
+                self._stands(run, _seconds(run.finished_at))
+
+    def text(self) -> str:
+        """Return everything in Prometheus' text format."""
+        self._count_pending()
+        return self._total.plus(self._fresh).text()
+
+    def _ran(self, run: Run) -> None:
+        if run.kind is not Kind.STAMP and run.duration_ms is not None:
+            self._fresh.observe(_labels(run), run.duration_ms / 1000)
+        self._stands(run, time.time())
+        if run.status is Status.SUCCESS:
+            pending = self._pending.setdefault(run.database, set())
+            (pending.discard if run.direction is Direction.UPGRADE else pending.add)(run.key)
+
+    def _stands(self, run: Run, at: float) -> None:
+        self._fresh.put("script_execution_status", _labels(run), float(run.status is Status.SUCCESS))
+        self._fresh.put("script_last_run_timestamp", _labels(run), at)
+
+    def _count_pending(self) -> None:
+        for database, keys in self._pending.items():
+            self._fresh.put("migrator_pending_revisions", (database,), len(keys))
+
+    def _close(self) -> None:
+        """Write and push what came since the last command, added to what the file has."""
+        for database, waited in self._waited.items():
+            self._fresh.add("migrator_lock_wait_seconds", (database,), waited)
+        self._waited.clear()
+        self._count_pending()
+        fresh, self._fresh = self._fresh, Samples()
+        self._total = self._total.plus(fresh)
+        said = fresh
+        try:
+            if self._textfile:
+                said = fresh.written(self._textfile)
+        finally:
+            if self._push:
+                for database in fresh.databases():
+                    said.of(database).push(self._push, {**self._group, "database": database})
+
+
+def _labels(run: Run) -> tuple[str, str, str]:
+    return run.revision, run.database, run.direction
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds since 1970 of a time as the tracker has it; 0 where it has none."""
+    with suppress(ValueError):
+        return datetime.fromisoformat(text).timestamp()
+    return 0.0

@@ -1,0 +1,324 @@
+"""The loop of a long change: one short transaction after another, each with its checkpoint, paced, throttled, retried.
+
+What to do is decided in `core.batch` and `core.pace`; where things are kept is the adapter's `Walk` and `Ledger`. Here
+is the order of it, and the time.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+from migrator.core.batch import Checkpoint, Desired, Ledger, Next, Page, Settings, Walk, after, pause
+from migrator.core.errors import GivenUp, RowFailed, UsageError
+from migrator.core.events import BatchDone, Event, Throttled, Unthrottled
+from migrator.core.pace import LIMIT, Pace
+from migrator.core.protocols import Databases
+from migrator.core.run import Run
+from migrator.core.secrets import Mask
+
+LOOK = 1.0
+"""Seconds between two looks at why the work stands still."""
+
+ON_ERROR = ("stop", "skip")
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a loop needs to know of the step around it."""
+
+    run: Run
+    publish: Callable[[Event], None]
+    mask: Mask
+    databases: Databases
+
+
+class Loops:
+    """The loops of one step; lent to its context as `core.batch.Tools`."""
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
+        self._loops: list[Loop] = []
+
+    def batches(
+        self,
+        walk: Walk,
+        ledger: Ledger,
+        *,
+        name: str,
+        settings: Settings,
+        on_error: str,
+    ) -> "Loop":
+        """Return the loop over a walk; see `Context.batches`. Raises UsageError for options that cannot be meant."""
+        origin = (self._around.run.cursor or {}).get("origin")
+        if origin is None:
+            raise UsageError(
+                f"{self._around.run.key}: ctx.batches works in an upgrade() or downgrade() that names it itself",
+                hint="Write `async for batch in ctx.batches(...)` in the function of the revision, not behind it.",
+            )
+        if on_error not in ON_ERROR:
+            raise UsageError(f"on_error is {on_error!r}", hint='It takes "stop" or "skip".')
+        loop_name = name or walk.source
+        if any(each.name == loop_name for each in self._loops):
+            raise UsageError(
+                f"{self._around.run.key} has two loops over {loop_name}",
+                hint='Give each a name of its own: `ctx.batches(..., name="totals")`.',
+            )
+        blank = Checkpoint(origin=origin, name=loop_name, run_id=self._around.run.run_id, fence=self._around.run.fence)
+        loop = Loop(self._around, walk, ledger, blank, settings, skip=on_error == "skip")
+        self._loops.append(loop)
+        return loop
+
+    @property
+    def report(self) -> Mapping[str, Any] | None:
+        """Return what the loops did, for the run's `progress`; None where there were none."""
+        return {"loops": [each.report for each in self._loops]} if self._loops else None
+
+    def check_done(self) -> None:
+        """Raise UsageError where a loop was left before its last batch: the rest would be missing for good."""
+        for loop in self._loops:
+            if not loop.checkpoint.done:
+                raise UsageError(
+                    f"the loop over {loop.name} was left before its last batch",
+                    hint="Let it run to its end, without `break` or `return`; what it has done is kept.",
+                )
+
+
+class Loop:
+    """One `async for batch in ctx.batches(...)`. It can be walked once."""
+
+    def __init__(
+        self, around: Around, walk: Walk, ledger: Ledger, blank: Checkpoint, settings: Settings, *, skip: bool
+    ) -> None:
+        self.around = around
+        self.walk = walk
+        self.ledger = ledger
+        self.name = blank.name
+        self.skip = skip
+        self.checkpoint = blank
+        self.row_bytes = 0.0
+        self.pace = Pace()
+        self.tries = 0
+        self._given = settings
+        self.settings = settings
+        self._latest = 0.0
+
+    def __aiter__(self) -> AsyncIterator["Batch"]:
+        """Walk from the checkpoint to the last key that there was when the loop first began."""
+        return self._walk()
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """Return what has been done, with all earlier attempts."""
+        names = ("name", "rows", "total", "batches", "retries", "splits", "skipped", "throttled", "done")
+        return {name: getattr(self.checkpoint, name) for name in names}
+
+    @property
+    def seconds(self) -> float:
+        """Return the server's limit for a statement of a batch."""
+        return LIMIT * self.settings.target
+
+    async def move(self, **changes: Any) -> None:
+        """Write the checkpoint by itself."""
+        new = replace(self.checkpoint, **changes)
+        async with self.ledger.moved(self.checkpoint, new):
+            pass
+        self.checkpoint = new
+
+    def began(self) -> None:
+        """Note that a batch begins."""
+        self._latest = time.monotonic()
+
+    def committed(self, page: Page, checkpoint: Checkpoint) -> None:
+        """Note that a batch is committed."""
+        seconds = time.monotonic() - self._latest
+        self.checkpoint = checkpoint
+        self.tries = 0
+        bounds = self.settings.bounds
+        self.pace = self.pace.done(page.size, seconds, bounds, bounds.most(self.row_bytes))
+        self.around.publish(BatchDone(self.around.run, page.size, checkpoint.rows, seconds))
+
+    async def _walk(self) -> AsyncIterator["Batch"]:
+        await self._claim()
+        while not self.checkpoint.done:
+            await self._free()
+            page = await self._page()
+            if page is None:
+                await self.move(done=True, waiting="")
+                return
+            batch = Batch(self, page)
+            yield batch
+            if not batch.entered:
+                raise UsageError(
+                    f"a batch of {self.name} was not entered",
+                    hint="Write `async with batch:` around what belongs to it.",
+                )
+            if batch.error is not None:
+                await self._after(batch.error, page)
+            elif self.settings.max_rows_per_second:
+                await self._slow_down(page)
+
+    async def _claim(self) -> None:
+        extent = await self.walk.extent()
+        blank = replace(self.checkpoint, high=extent.high, total=extent.rows, done=extent.high is None)
+        self.checkpoint = await self.ledger.claim(blank)
+        self.row_bytes = extent.row_bytes
+        if self.checkpoint.size:
+            self.pace = Pace(self.checkpoint.size, self.checkpoint.rate)
+
+    async def _page(self) -> Page | None:
+        if self.checkpoint.high is None:
+            return None
+        limit = min(self.pace.next, self.settings.bounds.most(self.row_bytes))
+        return await self.walk.page(self.checkpoint.cursor, self.checkpoint.high, limit)
+
+    async def _free(self) -> None:
+        """Wait until nobody wants the work to stand still. Raises GivenUp."""
+        reason, since = await self._held_back(), time.monotonic()
+        if not reason:
+            return
+        while reason:
+            await self.move(waiting=reason)
+            self.around.publish(Throttled(self.around.run, reason))
+            was = reason
+            while reason == was:
+                await asyncio.sleep(LOOK)
+                reason = await self._held_back()
+            await self._stood_still(was, time.monotonic() - since)
+            since = time.monotonic()
+
+    async def _held_back(self) -> str:
+        control = await self.ledger.control(self.checkpoint.origin)
+        self.settings = self._given.changed(control.settings)
+        if control.desired is Desired.CANCEL:
+            raise GivenUp(
+                f"{self.name}: {control.by} cancelled it: {control.reason}",
+                state=f"{self.checkpoint.rows} rows are done and kept.",
+                hint=f"`migrator resume {self.checkpoint.run_id}` lets the next upgrade go on; "
+                "`migrator resolve` settles it otherwise.",
+            )
+        if control.desired is Desired.PAUSE:
+            return f"paused by {control.by}" + (f": {control.reason}" if control.reason else "")
+        return ""
+
+    async def _stood_still(self, reason: str, seconds: float) -> None:
+        kind = reason.partition(":")[0]
+        throttled = {**self.checkpoint.throttled, kind: round(self.checkpoint.throttled.get(kind, 0) + seconds, 3)}
+        await self.move(waiting="", throttled=throttled)
+        self.around.publish(Unthrottled(self.around.run, reason, seconds))
+
+    async def _slow_down(self, page: Page) -> None:
+        spent = time.monotonic() - self._latest
+        await asyncio.sleep(max(0.0, page.size / self.settings.max_rows_per_second - spent))
+
+    async def _after(self, error: Exception, page: Page) -> None:
+        """Do what `core.batch.after` says after a batch that was rolled back; STOP was raised by the batch itself."""
+        what = after(error, page.size, self.tries)
+        if what is Next.ROW:
+            await self._pass_over(error, page)
+        elif what is Next.SPLIT:
+            self.pace = self.pace.failed(page.size)
+            await self.move(splits=self.checkpoint.splits + 1)
+        elif what is Next.SMALLER:
+            self.pace = self.pace.too_slow(page.size)
+            await self.move(splits=self.checkpoint.splits + 1)
+        else:
+            await asyncio.sleep(pause(self.tries, random.random()))  # noqa: S311 - spreads retries
+            await self.move(retries=self.checkpoint.retries + 1)
+
+    async def _pass_over(self, error: Exception, page: Page) -> None:
+        new = replace(self.checkpoint, cursor=page.upto, skipped=self.checkpoint.skipped + 1)
+        text = self.around.mask(str(error).partition("\n")[0])
+        async with self.ledger.moved(self.checkpoint, new):
+            await self.ledger.failed(new, page.upto, text)
+        self.checkpoint, self.tries = new, 0
+        self.pace = self.pace.found()
+
+    def judge(self, error: Exception, page: Page) -> None:
+        """Return where the loop goes on after this error of a batch; else raise it, or RowFailed with the row's key."""
+        self.tries += 1
+        what = after(error, page.size, self.tries)
+        if what is Next.STOP:
+            raise error
+        if what is Next.ROW and not self.skip:
+            raise RowFailed(
+                f"{self.name}: the row {page.first!r} cannot be changed: {error}",
+                state="Everything before it is done and kept; this row and what comes after it is not.",
+                hint='Correct the row or the revision, or let it pass over such rows with `on_error="skip"`.',
+            ) from error
+
+
+class Batch:
+    """Implements `core.batch.Batch`."""
+
+    def __init__(self, loop: Loop, page: Page) -> None:
+        self._loop = loop
+        self._page = page
+        self._open = AsyncExitStack()
+        self._changes: list[tuple[Any, Mapping[str, Any]]] = []
+        self._next = loop.checkpoint
+        self.first, self.last, self.size = page.first, page.last, page.size
+        self.where, self.args = page.where, page.args
+        self.entered = False
+        self.error: Exception | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the transaction; the checkpoint moves first, which keeps everybody else out."""
+        loop, page = self._loop, self._page
+        if self.entered:
+            raise UsageError(f"a batch of {loop.name} was entered twice", hint="Enter each batch once.")
+        self.entered = True
+        was = loop.checkpoint
+        self._next = replace(
+            was,
+            cursor=page.upto,
+            low=was.low or page.upto,
+            rows=was.rows + page.size,
+            batches=was.batches + 1,
+            size=loop.pace.size,
+            rate=loop.pace.rate,
+        )
+        loop.began()
+        try:
+            await self._open.enter_async_context(loop.ledger.moved(was, self._next, seconds=loop.seconds))
+        except Exception as error:
+            loop.judge(error, page)
+            raise
+        self._open.push_async_exit(self._write)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Commit, or roll back and decide how the loop goes on."""
+        failure = error
+        try:
+            await self._open.__aexit__(kind, error, trace)
+        except Exception as raised:  # noqa: BLE001 - judged below, and raised again where it ends the loop
+            failure = raised
+        if failure is None:
+            self._loop.committed(self._page, self._next)
+            return False
+        if not isinstance(failure, Exception):
+            return False
+        self._loop.judge(failure, self._page)
+        self.error = failure
+        return True
+
+    async def _write(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Write what waits, as the last thing inside the transaction."""
+        del kind, trace
+        if error is None and self._changes:
+            await self._loop.walk.write(self._changes)
+
+    async def rows(self, *columns: str) -> Sequence[Any]:
+        """Return the rows of this batch which the loop's `where` admits."""
+        return await self._loop.walk.rows(self._page, columns)
+
+    def update(self, row: Any, **values: Any) -> None:
+        """Buffer new values of one row."""
+        self._changes.append((row, values))

@@ -1,0 +1,121 @@
+"""What was done to the databases, as their trackers tell it: asked for page by page, in full, and taken away."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from migrator.config import Config
+from migrator.core.errors import AmbiguousTarget, PlanRefused, TargetNotFound
+from migrator.core.protocols import Session, Tracker
+from migrator.core.run import COLUMNS, Run, Status
+from migrator.core.runs import RunFilter, RunPage, live, standing, statuses_of, wanted_word
+from migrator.runtime.connections import Connections
+
+UNCHANGED = "Nothing was changed."
+NEAR = 200
+"""Among how many of the newest runs the one that was meant is looked for, when an id is mistyped."""
+
+
+async def walk(
+    tracker: Tracker, columns: Sequence[str], wanted: RunFilter | None = None, *, size: int = 1000
+) -> AsyncIterator[list[Run]]:
+    """Yield all the runs of one tracker, newest first, page by page: memory holds one page, however many there are."""
+    after = ""
+    while page := await tracker.page(wanted or RunFilter(), after=after, limit=size, columns=columns):
+        yield page
+        after = page[-1].run_id
+
+
+class Past:
+    """The runs of every database of a configuration; see `Migrator.past`. Takes no lock."""
+
+    def __init__(self, config: Config, connections: Connections) -> None:
+        self._config = config
+        self._connections = connections
+
+    async def runs(
+        self,
+        wanted: RunFilter | None = None,
+        words: Iterable[str] = (),
+        databases: Sequence[str] = (),
+        *,
+        limit: int = 50,
+        after: str = "",
+    ) -> RunPage:
+        """Return a page of runs of all these databases, newest first, with what asks for the next page.
+
+        `words` are of `core.runs.WORDS`, and narrow the filter to runs that stand in one of these ways.
+        """
+        asked = tuple(words)
+        wanted = replace(wanted or RunFilter(), statuses=statuses_of(asked)) if asked else wanted or RunFilter()
+        found: list[Run] = []
+        owned: set[str] = set()
+        for name in self._scope(databases):
+            async with self._session(name) as session:
+                # One more than is shown, to know whether there is a next page; and one in place of the only pending
+                # run that there can be, which may stand in the way that was not asked for.
+                page = await session.tracker.page(wanted, after=after, limit=limit + 2)
+                if any(run.status is Status.PENDING for run in page) and await session.lock.holder():
+                    owned.add(name)
+            found += (run for run in page if wanted_word(standing(run, owned=name in owned), asked))
+        found.sort(key=lambda run: run.run_id, reverse=True)
+        shown = tuple(found[:limit])
+        return RunPage(shown, frozenset(owned), shown[-1].run_id if len(found) > limit else "")
+
+    async def run(self, run_id: str, databases: Sequence[str] = ()) -> RunPage:
+        """Return one run in full, with its source, by its id or the beginning of it, as a page of one.
+
+        Raises TargetNotFound with the nearest id, AmbiguousTarget.
+        """
+        found: list[Run] = []
+        owned: set[str] = set()
+        for name in self._scope(databases):
+            async with self._session(name) as session:
+                page = await session.tracker.page(RunFilter(run=run_id), limit=3, columns=COLUMNS)
+                found += page
+                if any(run.status is Status.PENDING for run in page) and await session.lock.holder():
+                    owned.add(name)
+        exact = [run for run in found if run.run_id == run_id] or found
+        if len(exact) != 1 or not run_id:
+            raise await self._not_one(run_id, exact, databases)
+        return RunPage(tuple(exact), frozenset(owned))
+
+    async def delete(self, runs: Sequence[Run]) -> int:
+        """Delete runs and return how many went. Raises PlanRefused, before any goes, where one of them is live."""
+        self.refuse_live(runs)
+        gone = 0
+        for name in dict.fromkeys(run.database for run in runs):
+            async with self._session(name) as session:
+                gone += await session.tracker.delete([run.run_id for run in runs if run.database == name])
+        return gone
+
+    def refuse_live(self, runs: Iterable[Run]) -> None:
+        """Raise PlanRefused where one of these runs is live."""
+        for run in runs:
+            if live(run):
+                raise PlanRefused(
+                    f"run {run.run_id} is what the tracker knows of {run.key} now ({run.status}), so it stays",
+                    state=UNCHANGED,
+                    hint="`migrator downgrade`, `migrator upgrade` or `migrator resolve` put another in its place.",
+                )
+
+    @asynccontextmanager
+    async def _session(self, name: str) -> AsyncIterator[Session]:
+        adapter = await self._connections.adapter(name)
+        async with adapter.session() as session:
+            yield session
+
+    def _scope(self, databases: Sequence[str]) -> tuple[str, ...]:
+        return tuple(self._config.database(name).name for name in databases) or tuple(self._config.databases)
+
+    async def _not_one(self, run_id: str, found: Sequence[Run], databases: Sequence[str]) -> Exception:
+        if found and run_id:
+            listed = ", ".join(f"{run.run_id} ({run.key} {run.title})" for run in found)
+            hint = "Write more of the id."
+            return AmbiguousTarget(f"{run_id!r} may mean {listed}", state=UNCHANGED, hint=hint)
+        from difflib import get_close_matches
+
+        newest = (await self.runs(databases=databases, limit=NEAR)).runs
+        near = get_close_matches(run_id, [run.run_id for run in newest], n=1)
+        hint = f"Did you mean {near[0]}?" if near else "`migrator runs` lists them, newest first."
+        return TargetNotFound(f"there is no run {run_id!r}", state=UNCHANGED, hint=hint)
