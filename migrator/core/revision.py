@@ -36,6 +36,9 @@ class Direction(StrEnum):
 class Header:
     """What the constants of a revision file say. All of it is read without running the file.
 
+    A `repeatable` one has no place in the order: it runs whenever its text changed, on demand, or on a schedule.
+    `environments` are those in which it runs at all, () for every one; `requires` must be there before it starts.
+
     `depends_on` holds ids of the same database, or `database:id`. `transaction` is None where the file leaves the
     choice to the database (PostgreSQL: on, MongoDB: off). `timeout` is in seconds; 0 means none, None the default.
     """
@@ -50,6 +53,9 @@ class Header:
     rerunnable: bool = False
     allow_pooled: bool = False
     on_failed_verify: str | None = None
+    repeatable: bool = False
+    environments: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
     title: str = ""
     functions: frozenset[str] = frozenset()
 
@@ -120,15 +126,28 @@ class Revision:
 Function: TypeAlias = Callable[[Any], Awaitable[Any]]
 
 
+class Validation(NamedTuple):
+    """What a script's `validate` found before anything changed: errors stop it, warnings are logged."""
+
+    warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
 class Script:
     """The functions of a revision, loaded; each takes the context.
 
-    A file may hold one subclass of it in place of the three functions. `verify` returns a bool, an Effect or None.
+    A file may hold one subclass of it in place of the functions. `verify` returns a bool, an Effect or None;
+    `validate` a Validation or None. `setup` runs before the work and in the same transaction, `cleanup` after it in
+    any case, outside. `Params` is the type of `ctx.params`.
     """
 
     upgrade: Function
     downgrade: Function | None = None
     verify: Function | None = None
+    setup: Function | None = None
+    validate: Function | None = None
+    cleanup: Function | None = None
+    Params: type | None = None
 
     @classmethod
     def of(cls, functions: Mapping[str, Function]) -> "Script":

@@ -19,16 +19,21 @@ CONSTANTS = (
     "rerunnable",
     "allow_pooled",
     "on_failed_verify",
+    "repeatable",
+    "environments",
+    "requires",
 )
 FUNCTIONS = ("upgrade", "downgrade", "verify")
-LATER = ("environments", "repeatable", "requires")
-"""Constants that a later version will know; until then a file that relies on one is refused."""
+AROUND = ("setup", "validate", "cleanup")
+"""Functions that a Python script may have around its work."""
 
 _SYNONYMS = {"revises": "down_revision"}
 _CLOSE = 0.75
 _LONGEST = 1e9  # seconds: what a server can be told as milliseconds in 64 bits, with room to spare
 _LINK = re.compile(rf"(?:[^\s:,]+:)?{ID.pattern}")
 _TAG = re.compile(r"[^\s,]{1,64}")
+_NEED = re.compile(r"(?:[a-z]+:[A-Za-z][\w-]*|https?://\S+)")
+_NEED_HINT = 'Write "postgres:main", "mongo:events", "env:NAME" or the address of a health page.'
 _ID_HINT = "Use 1 to 64 letters, digits and underscores."
 _LINK_HINT = 'Name a revision of this database by its id, one of another as "database:id".'
 
@@ -48,8 +53,17 @@ def header_of(values: Mapping[str, Any], functions: Iterable[str], description: 
     if "revision" not in values:
         raise HeaderError("revision", "there is no revision id", 'Add the id, for example `revision = "3f2a91c7d0e1"`.')
     fields = {key: _READERS[key](key, value) for key, value in values.items()}
+    if fields.get("repeatable"):
+        _check_repeatable(fields)
     title = title_of(description, path, fields["revision"])
     return Header(**fields, title=title, functions=frozenset(functions))
+
+
+def _check_repeatable(fields: Mapping[str, Any]) -> None:
+    for key in ("down_revision", "branch_labels"):
+        if fields.get(key):
+            hint = f"Remove {key}: it runs after the ordered revisions, in the order of `depends_on`."
+            raise HeaderError(key, f"a repeatable revision has no {key}", hint)
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -96,6 +110,16 @@ def _names(pattern: re.Pattern[str], noun: str, hint: str) -> Callable[[str, Any
     return read
 
 
+def _requires(key: str, value: Any) -> tuple[str, ...]:
+    needs = (value,) if isinstance(value, str) else value
+    if not isinstance(needs, tuple | list):
+        raise HeaderError(key, f"{key} is {value!r}", f"{key} takes one text, or a tuple of texts.")
+    for need in needs:
+        if not isinstance(need, str) or not _NEED.fullmatch(need):
+            raise HeaderError(key, f"{key} names {_shown(need)}, which nobody here can check", _NEED_HINT)
+    return tuple(needs)
+
+
 def _shown(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
@@ -135,4 +159,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "rerunnable": _flag,
     "allow_pooled": _flag,
     "on_failed_verify": _on_failed_verify,
+    "repeatable": _flag,
+    "environments": _names(_TAG, "environment", "An environment has no spaces and no commas."),
+    "requires": _requires,
 }

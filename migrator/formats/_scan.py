@@ -10,14 +10,15 @@ import re
 from typing import Any
 
 from migrator.core.revision import Header
-from migrator.formats._header import CONSTANTS, FUNCTIONS, HeaderError, header_of, misspelt
+from migrator.formats._header import AROUND, CONSTANTS, FUNCTIONS, HeaderError, header_of, misspelt
 
 _STRING = r"""(?:"[^"\\\n]*"|'[^'\\\n]*')"""
 _END = r"[ \t]*(?:\#[^\n]*)?(?:\n|\Z)"
 _BLANK = r"(?:[ \t]*(?:\#[^\n]*)?\n)*"
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _CONSTANT = "|".join(CONSTANTS)
-_RESERVED = frozenset(CONSTANTS + FUNCTIONS)
+_KNOWN = FUNCTIONS + AROUND
+_RESERVED = frozenset(CONSTANTS + _KNOWN)
 
 _DOCSTRING = re.compile(rf'{_BLANK}(?:"""((?:[^"\\]++|"(?!""))*)"""{_END})?', re.ASCII)
 
@@ -46,8 +47,8 @@ _CODE = r"""(?:
 
 _BODY = re.compile(
     rf"""(?:(?:
-          async[ ]def[ ](?:(?P<upgrade>upgrade)|(?P<downgrade>downgrade)|(?P<verify>verify)|{_NAME})[ ]?\(
-        | def[ ](?!(?:upgrade|downgrade|verify)\b){_NAME}[ ]?\(
+          async[ ]def[ ](?:{"|".join(f"(?P<{name}>{name})" for name in _KNOWN)}|{_NAME})[ ]?\(
+        | def[ ](?!(?:{"|".join(_KNOWN)})\b){_NAME}[ ]?\(
         | (?P<user>_[A-Za-z0-9_]*|[A-Z][A-Z0-9_]*)[ ]?(?::[^\n="'\#;\\]*)?=(?!=)
         | [ \t)\]}}@\#]
         | (?=\n)
@@ -56,7 +57,7 @@ _BODY = re.compile(
 )
 
 # One of our names as a target beside one of the user's own, as in `X = revision = ...` or `X = [a, tags] = ...`.
-_TARGET = re.compile(rf"\b(?:{_CONSTANT}|{'|'.join(FUNCTIONS)})\b(?=\s*[=,)\]#])")
+_TARGET = re.compile(rf"\b(?:{_CONSTANT}|{'|'.join(_KNOWN)})\b(?=\s*[=,)\]#])")
 _DEFINED = re.compile(rf"^async def ({_NAME})", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 _TEXTS = re.compile(_STRING)
@@ -100,7 +101,7 @@ def _functions(text: str, position: int) -> list[str]:
     body = _BODY.fullmatch(text, position)
     if body is None or (body["user"] and _TARGET.search(text, position)):
         return []
-    found = [name for name in FUNCTIONS if body[name]]
+    found = [name for name in _KNOWN if body[name]]
     missing = [name for name in FUNCTIONS if not body[name]]
     if missing and any(misspelt(name, _DEFINED.findall(text, position)) for name in missing):
         return []

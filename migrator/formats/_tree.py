@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 
 from migrator.core.errors import RevisionFileError
 from migrator.core.revision import Header
-from migrator.formats._header import CONSTANTS, FUNCTIONS, LATER, HeaderError, closest, header_of, misspelt
+from migrator.formats._header import AROUND, CONSTANTS, FUNCTIONS, HeaderError, closest, header_of, misspelt
 
+_KNOWN = FUNCTIONS + AROUND
 _TOP_LEVEL_HINT = "Write it as a plain statement that starts in the first column, with a literal value."
 _NEW_HINT = 'Let `migrator new "what it does"` write one.'
 _SCOPES = (
@@ -89,7 +90,7 @@ class _Reader:
 
     def constant(self, name: str, value: ast.expr, line: int) -> None:
         """Take in `name = value`."""
-        if name in FUNCTIONS:
+        if name in _KNOWN:
             self.refuse(f"{name} is no function", line, f"Write `async def {name}(ctx)`.")
         try:
             literal = ast.literal_eval(value)
@@ -106,16 +107,14 @@ class _Reader:
             self.near_miss(name, line)
 
     def near_miss(self, name: str, line: int) -> None:
-        """Refuse a constant whose name was probably meant to be another, or that has no effect yet."""
-        if name in LATER:
-            self.refuse(f"{name} is not supported by this version", line, "Remove it.")
+        """Refuse a constant whose name was probably meant to be another."""
         if meant := closest(name, CONSTANTS):
             hint = f"Did you mean {meant}? A constant of your own is written in capitals: {name.upper()}."
             self.refuse(f"{name} is not a constant of a revision", line, hint)
 
     def function(self, node: ast.AsyncFunctionDef | ast.FunctionDef) -> None:
         """Take in a function of the module or a method of its Script class."""
-        if node.name not in FUNCTIONS:
+        if node.name not in _KNOWN:
             return
         if isinstance(node, ast.FunctionDef):
             self.refuse(f"{node.name} is a plain function", node.lineno, f"Write `async def {node.name}`.")
@@ -127,7 +126,7 @@ class _Reader:
     def no_bindings(self, node: ast.AST) -> None:
         """Refuse a statement of another kind that gives a value to a name of ours: what it gives cannot be read."""
         for name, line in _bindings(node):
-            if name in CONSTANTS or name in FUNCTIONS:
+            if name in CONSTANTS or name in _KNOWN:
                 self.refuse(f"{name} cannot be read where it is written", line, _TOP_LEVEL_HINT)
 
     def functions(self) -> list[str]:

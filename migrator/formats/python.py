@@ -37,9 +37,13 @@ def load(text: str, path: str) -> Script:
     plain = unix_lines(text)
     header = read(plain, path)
     module = _run(plain, path, header.revision)
-    if not _defined(module, "upgrade"):
-        return _instance(module, plain, path)
-    return Script.of({name: getattr(module, name) for name in header.functions})
+    if _defined(module, "upgrade"):
+        script = Script.of({name: getattr(module, name) for name in header.functions})
+    else:
+        script = _instance(module, plain, path)
+    if _defined(module, "Params"):
+        vars(script)["Params"] = _params(module, path)
+    return script
 
 
 def template(
@@ -126,6 +130,17 @@ def _line(error: BaseException, path: str) -> int | None:
 
     frames = traceback.extract_tb(error.__traceback__)
     return next((frame.lineno for frame in reversed(frames) if frame.filename == path), None)
+
+
+def _params(module: ModuleType, path: str) -> type:
+    """Return the type of the script's parameters."""
+    from dataclasses import is_dataclass
+
+    found = module.Params
+    if isinstance(found, type) and (is_dataclass(found) or hasattr(found, "__struct_fields__")):
+        return found
+    hint = "Write `@dataclass class Params:` or `class Params(msgspec.Struct):`."
+    raise RevisionFileError("Params is neither a dataclass nor a msgspec.Struct", path=path, hint=hint)
 
 
 def _instance(module: ModuleType, text: str, path: str) -> Script:

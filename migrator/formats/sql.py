@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from migrator.core.errors import RevisionFileError, UsageError
 from migrator.core.revision import Header, Script
-from migrator.formats._header import CONSTANTS, FUNCTIONS, LATER, HeaderError, closest, header_of
+from migrator.formats._header import CONSTANTS, FUNCTIONS, HeaderError, closest, header_of
 from migrator.formats._text import one_line, refuse_empty, unix_lines
 
 SUFFIXES: tuple[str, ...] = (".sql",)
@@ -16,6 +16,7 @@ _FLAGS = {
     "transaction": {"on": True, "off": False},
     "rerunnable": {"yes": True, "no": False},
     "allow_pooled": {"yes": True, "no": False},
+    "repeatable": {"yes": True, "no": False},
 }
 _PLAIN = ("revision", "timeout", "on_failed_verify")
 _KEYS = (*CONSTANTS, "migrator")
@@ -127,8 +128,6 @@ class _Parsed:
             self.lines[key] = line
             self.values[key] = self.value(key, value, line)
             return
-        if key in LATER:
-            self.refuse(f"{key} is not supported by this version", line, "Remove the line.")
         if key and (meant := closest(key.lower().replace(" ", "_").replace("-", "_"), _KEYS)):
             self.refuse(f"{key} is not a key of a header", line, f"Did you mean `-- {meant}: {value}`?")
         words = f"{key}: {value}" if key else value

@@ -82,10 +82,12 @@ class _Keeper:
             raise self._lost
 
     async def stop(self) -> None:
-        """End the renewals."""
+        """End the renewals. A cancellation of ours that came too late for the work must not hit what follows it."""
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
+            if self._lost is not None:
+                await asyncio.sleep(0)
 
     async def _keep(self) -> None:
         trusted_until = time.monotonic() + self._lock.lease - MARGIN

@@ -244,7 +244,12 @@ class Runner:
             return failure
         session = self._held[work.run.database].session
         try:
-            async with session.step(work.run, timeout=self._timeout, databases=self._databases) as context:
+            async with session.step(
+                work.run,
+                timeout=self._timeout,
+                databases=self._databases,
+                allow_pooled=work.step.revision.header.allow_pooled,
+            ) as context:
                 await work.script.downgrade(context)
                 await context.settle()
         except Exception as error:  # noqa: BLE001 - its text goes into the record

@@ -55,7 +55,7 @@ async def _ask(run: Run, held: Held, history: History, databases: Databases) -> 
         return Effect.UNKNOWN
     script = directory.load(history[run.key], held.adapter.capabilities)
     try:
-        async with held.session.step(run, timeout=60.0, databases=databases) as context:
+        async with held.session.step(run, timeout=60.0, databases=databases, allow_pooled=True) as context:
             await check(script, context)
     except Verdict as verdict:
         return verdict.effect

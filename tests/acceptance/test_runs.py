@@ -64,13 +64,9 @@ FILTERS = {
 }
 
 
-def test_filters(busy: Project) -> None:
-    """Each filter leaves exactly the runs that are so."""
+def test_filters_and_pages(busy: Project) -> None:
+    """Each filter leaves exactly the runs that are so; --limit and --after lead through the whole list, each run once."""
     assert {args: " ".join(names(busy, *args.split())) for args in FILTERS} == FILTERS
-
-
-def test_pages(busy: Project) -> None:
-    """--limit and --after lead through the whole list, across databases, each run once."""
     whole, parts, after = [run["run_id"] for run in listed(busy)], [], ""
     while True:
         page = busy.good("runs", "--json", "--limit", "4", "--after", after).json()
@@ -83,25 +79,21 @@ def test_pages(busy: Project) -> None:
 
 
 def test_one_run_in_full(busy: Project) -> None:
-    """`runs show` takes the beginning of an id and shows all there is, with the text that ran."""
+    """`runs show` takes the beginning of an id and shows all there is; a mistyped id is answered with the nearest."""
     failed = listed(busy, "--status", "failed")[0]
     others = [run["run_id"] for run in listed(busy) if run["run_id"] != failed["run_id"]]
-    short = next(text for text in (failed["run_id"][:count] for count in range(14)) if not _begins(text, others))
+    short = next(
+        text
+        for text in (failed["run_id"][:count] for count in range(14))
+        if not any(each.startswith(text) for each in others)
+    )
     said = busy.good("runs", "show", short).stdout
     for part in (failed["run_id"], "main:d4", "failed, effect none", "SELECT nothing", failed["deploy_id"]):
         assert part in said, part
     document = busy.good("runs", "show", failed["run_id"], "--json").json()
     assert 'ctx.execute("SELECT nothing")' in document["source"]
     assert document["standing"] == "failed"
-
-
-def _begins(text: str, ids: list[str]) -> bool:
-    return any(each.startswith(text) for each in ids)
-
-
-def test_a_run_that_is_not_meant(busy: Project) -> None:
-    """A mistyped id is answered with the nearest one, a short one with those that it may mean."""
-    right = listed(busy)[0]["run_id"]
+    right = failed["run_id"]
     result = busy.run("runs", "show", right[:-1] + "u")
     assert result.exit_code == 3
     assert "Did you mean" in result.stderr
@@ -114,7 +106,7 @@ def test_a_running_and_an_interrupted_run(shop: Project) -> None:
     """While its process lives a run is running; killed, it is interrupted, until the next command settles it."""
     shop.revision("main", "a1", upgrade="import asyncio\nawait asyncio.sleep(60)", transaction=False)
     child = shop.start("upgrade")
-    until(lambda: runs(shop.urls["main"]), "the run has begun")
+    until(lambda: listed(shop), "the run has begun")
     assert [run["standing"] for run in listed(shop)] == ["running"]
     assert names(shop, "--status", "running") == names(shop, "--status", "pending") == ["a1"]
     assert names(shop, "--status", "interrupted") == []
@@ -127,7 +119,7 @@ def test_a_running_and_an_interrupted_run(shop: Project) -> None:
 
 
 def test_delete(busy: Project) -> None:
-    """A superseded run goes after a yes; nothing goes without one, nor together with one that is live."""
+    """A superseded run goes after a yes, asked for at a terminal; nothing goes without, nor together with a live one."""
     gone, kept = listed(busy, "--status", "failed")[0]["run_id"], listed(busy, "-d", "events")[0]["run_id"]
     result = busy.run("runs", "delete", gone)
     assert result.exit_code == 3
@@ -136,16 +128,13 @@ def test_delete(busy: Project) -> None:
     assert result.error()["type"] == "PlanRefused"
     assert kept in result.error()["message"]
     before = listed(busy)
-    assert busy.good("runs", "delete", gone, "--yes", "--json").json() == {"deleted": 1, "runs": [gone]}
+    for answer, code in ((b"n\n", 130), (None, 130)):
+        assert _answered(busy, gone, answer) == code
+        assert listed(busy) == before
+    assert _answered(busy, gone, b"y\n") == 0
     assert listed(busy) == [run for run in before if run["run_id"] != gone]
-
-
-def test_delete_asks(busy: Project) -> None:
-    """At a terminal the command shows what would go and asks; only a yes deletes, and Ctrl-C is a no."""
-    run_id = listed(busy, "--status", "failed")[0]["run_id"]
-    for answer, code, left in ((b"n\n", 130, 1), (None, 130, 1), (b"y\n", 0, 0)):
-        assert _answered(busy, run_id, answer) == code
-        assert len(runs(busy.urls["main"], f"run_id = '{run_id}'")) == left
+    other = listed(busy, "--status", "rolled_back")[0]["run_id"]
+    assert busy.good("runs", "delete", other, "--yes", "--json").json() == {"deleted": 1, "runs": [other]}
 
 
 def _answered(project: Project, run_id: str, answer: bytes | None) -> int:

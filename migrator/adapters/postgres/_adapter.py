@@ -40,6 +40,8 @@ session.
 _UNKNOWN_SETTING = ("08P01", "42704", "22023", "0A000")
 """SQLSTATEs with which a pooler or an unusual server refuses those settings."""
 
+_BACKEND = "SELECT pg_catalog.pg_backend_pid()"
+
 ATTEMPTS = 3
 """How often a refused connection is tried again."""
 
@@ -56,7 +58,7 @@ class PostgresAdapter:
         self._size = pool
         self._timeout = connect_timeout
         self._release = release
-        self._pooled = False
+        self._pooled: bool | None = None
         self._shared: Shared[Any] = Shared(url, self._open, self._close)
 
     @asynccontextmanager
@@ -171,6 +173,8 @@ class PostgresAdapter:
 
     async def _reset(self, connection: Any) -> None:
         """Make a connection fit for the next holder; behind a pooler its session is not ours to reset."""
+        if self._pooled is None:
+            self._pooled = await connection.fetchval(_BACKEND) != connection.get_server_pid()
         if not self._pooled:
             await connection.reset(timeout=CLOSE_TIMEOUT)
 

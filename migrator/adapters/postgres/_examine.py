@@ -59,7 +59,7 @@ def _pooler(connection: Any, row: Any) -> Finding:
         "warn",
         "pooler",
         "a connection pooler stands between us and the server",
-        "Use the server's own address: behind a pooler in transaction mode a session lock does not hold.",
+        "Give the server's own address as `direct_url`: through a pooler in transaction mode the lock is only a lease.",
     )
 
 

@@ -68,6 +68,8 @@ class Link:
         self.connection = connection
         self._turn = asyncio.Lock()
         self._ahead: list[Part] = []
+        self.lead: Callable[[], str] = str
+        """Gives what comes before each text, or raises where nothing may be sent any more."""
         self._left_early = False
 
     @property
@@ -139,6 +141,8 @@ class Link:
         limit: float | None,
     ) -> Any:
         async with self._turn:
+            lead = self.lead()
+            args = (lead + args[0], *args[1:])
             try:
                 async with asyncio.timeout(limit) as scope:
                     self._left_early = True
@@ -149,24 +153,27 @@ class Link:
                 self._left_early = False
                 if isinstance(error, TimeoutError) and scope.expired():
                     self.connection.terminate()
-                raise self._explained(error, doing, parts) from error
+                raise self._explained(error, doing, parts, len(lead)) from error
 
-    def _explained(self, error: Exception, doing: str, parts: list[Part]) -> Exception:
+    def _explained(self, error: Exception, doing: str, parts: list[Part], before: int) -> Exception:
         known = translate(error, doing)
         if known is None:
             return error
-        where = _place(getattr(error, "position", None), parts)
+        where = _place(getattr(error, "position", None), parts, before)
         if where:
             known.message = f"{where}: {known.message}"
             known.args = (known.message,)
         return known
 
 
-def _place(position: str | None, parts: list[Part]) -> str:
-    """Return file:line for a character position (from 1) in the text that was sent, "" where it is not in a file."""
+def _place(position: str | None, parts: list[Part], before: int) -> str:
+    """Return file:line for a character position (from 1) in the text that was sent, "" where it is not in a file.
+
+    `before` is how many characters came before the parts.
+    """
     if not position:
         return ""
-    left = int(position) - 1
+    left = int(position) - 1 - before
     for part in parts:
         if left <= len(part.text):
             return f"{part.path}:{part.text.count(chr(10), 0, left) + 1}" if part.path else ""

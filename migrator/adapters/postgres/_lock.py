@@ -7,6 +7,8 @@ lease in the lock's row, on the server's clock. Either way the row tells people 
 
 import asyncio
 import math
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -22,11 +24,14 @@ CLASS = 0x6D696772
 """The first key of the advisory lock, "migr"; the second is made of the tracker's schema."""
 
 LEASE = 15.0
+ORPHANS = 8.0
+"""Seconds to wait until what an interrupted run left at work has ended; the lease must not run out meanwhile."""
+
 GONE = 30.0
 """Seconds to wait until the session of an evicted holder has ended on the server."""
 
 
-class _RowOfLock:
+class _RowOfLock(ABC):
     """What both forms share: the row."""
 
     def __init__(self, name: str, link: Link, queries: Queries, tracker: PostgresTracker) -> None:
@@ -59,6 +64,26 @@ class _RowOfLock:
             while (await self._ask("advised", self._keys))[0]["held"]:  # noqa: ASYNC110 - only the server knows
                 await asyncio.sleep(0.05)
         return holder
+
+    async def _took(self, row: Any) -> int:
+        """End what an interrupted run still does, before anybody judges it; return the fence."""
+        if row["interrupted"]:
+            try:
+                async with asyncio.timeout(ORPHANS):
+                    while await self._ask("orphans", {}):  # noqa: ASYNC110 - only the server knows
+                        await asyncio.sleep(0.05)
+            except TimeoutError as error:
+                await self.release()
+                raise LockHeld(
+                    f"what an interrupted run of {self._name} does on the server has not ended in {ORPHANS:g} s",
+                    state="Nothing was changed.",
+                    hint="Wait for it (`--lock-timeout 30m`), or end it on the server: pg_stat_activity shows it.",
+                ) from error
+        return int(row["fence"])
+
+    @abstractmethod
+    async def release(self) -> None:
+        """Give the lock back."""
 
     async def _ask(self, query: str, values: dict[str, Any]) -> list[Any]:
         return await self._link.fetch(self._queries.text(query, values), (), "ask about the lock", limit=LIMIT)
@@ -96,7 +121,7 @@ class AdvisoryLock(_RowOfLock):
         if not rows:
             await self.release()
             raise await self._held()
-        return int(rows[0]["fence"])
+        return await self._took(rows[0])
 
     async def renew(self) -> None:
         """Keep the session alive; LockLost where it is gone."""
@@ -131,32 +156,45 @@ class LeaseLock(_RowOfLock):
         super().__init__(name, link, queries, tracker)
         self._beside = beside
         self._token = ""
+        self._until = 0.0
 
     async def acquire(self, owner: Owner) -> int:
         """Try once. Raises LockHeld with the holder."""
         await self._tracker.ensure()
+        began = time.monotonic()
         rows = await self._ask("take", self._values(owner, LEASE))
         if not rows:
             raise await self._held()
-        self._token = owner.token
-        if (await self._ask("advised", self._keys))[0]["held"]:  # somebody on a direct connection
-            await self.release()
-            raise await self._held()
-        return int(rows[0]["fence"])
+        self._token, self._until = owner.token, began + LEASE
+        return await self._took(rows[0])
+
+    def mark(self, run_id: str) -> str:
+        """Return what comes before a statement that no fence guards: the next holder finds and ends it by this.
+
+        Raises LockLost where the lease has run out by our own clock: whoever was stopped meanwhile sends no more.
+        """
+        if time.monotonic() >= self._until:
+            raise self._lost()
+        return f"/* migrator:{run_id} */ "
 
     async def renew(self) -> None:
         """Keep the lease. Raises LockLost where it is somebody else's or has run out."""
         async with self._beside() as link:
             text = self._queries.text("renew", {"owner": self._token, "lease": LEASE})
+            began = time.monotonic()
             if not await link.fetch(text, (), "renew the lock", limit=self.interval):
-                raise LockLost(
-                    f"the lease on {self._name} has run out, or somebody else has it by now",
-                    state="The tracker refuses every write of this command from here on.",
-                    hint="Run the command again; it reads the tracker under the lock first.",
-                )
+                raise self._lost()
+            self._until = began + LEASE
 
     async def release(self) -> None:
         """Let the lease run out now."""
         token, self._token = self._token, ""
         if token:
             await self._ask("renew", {"owner": token, "lease": 0.0})
+
+    def _lost(self) -> LockLost:
+        return LockLost(
+            f"the lease on {self._name} has run out, or somebody else has it by now",
+            state="The tracker refuses every write of this command from here on.",
+            hint="Run the command again; it reads the tracker under the lock first.",
+        )

@@ -3,12 +3,14 @@
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import NoReturn
 
 from migrator.adapters._shared import to_the_end
 from migrator.adapters.postgres._context import Context
 from migrator.adapters.postgres._errors import translate
 from migrator.adapters.postgres._link import LIMIT, Link
+from migrator.adapters.postgres._lock import LeaseLock
 from migrator.adapters.postgres._queries import literal
 from migrator.adapters.postgres._tracker import PostgresTracker
 from migrator.core.errors import ConnectionLost, DatabaseError, MigratorError, OutcomeUnknown, PlanRefused
@@ -79,7 +81,8 @@ class PostgresSession:
     async def _transaction(self, run: Run, context: Context, timeout: float) -> AsyncIterator[None]:
         limit = f"SET LOCAL statement_timeout = {int(timeout * 1000)};" if timeout else ""
         reset = "" if self._pooled else "RESET ALL;"
-        self._link.later(f"{reset} BEGIN; {limit} SET LOCAL migrator.run = {literal(run.run_id)}")
+        mark = f"SET LOCAL application_name = {literal(f'migrator:{run.run_id}')};" if self._pooled else ""
+        self._link.later(f"{reset} BEGIN; {limit} {mark} SET LOCAL migrator.run = {literal(run.run_id)}")
         self.tracker.open_run = run.run_id
         try:
             await context.prepare(run.source)
@@ -120,8 +123,10 @@ class PostgresSession:
         if not self._pooled:
             limit = f"RESET ALL; SET statement_timeout = {int(timeout * 1000)}"
             await self._link.execute(limit, "begin the step", limit=LIMIT)
-        await self._drop_invalid_indexes(run)
+        if isinstance(self.lock, LeaseLock):
+            self._link.lead = partial(self.lock.mark, run.run_id)
         try:
+            await self._drop_invalid_indexes(run)
             await context.prepare(run.source)
             yield
         except Exception as error:  # noqa: BLE001 - raised again as ours
@@ -141,6 +146,7 @@ class PostgresSession:
                 )
 
     async def _tidy(self, context: Context) -> None:
+        self._link.lead = str
         await context.close()
         if not self._link.alive:
             return

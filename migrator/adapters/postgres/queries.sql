@@ -127,13 +127,24 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_locks
                   AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())) AS held
 
 -- name: take
--- A new holder: the fence grows, unless a lease still runs. Waits for a transaction that checks the old fence.
+-- A new holder: the fence grows, unless a lease still runs or another session has the advisory lock, which is taken
+-- for this statement. Waits for a transaction that checks the old fence. Says whether a run was interrupted.
 UPDATE {lock}
    SET fence = fence + 1, owner = :owner, host = :host, pid = :pid, "user" = :user, release = :release,
        acquired_at = clock_timestamp(),
        expires_at = CASE WHEN :lease > 0 THEN clock_timestamp() + :lease * interval '1 second' END
  WHERE name = 'deploy' AND (expires_at IS NULL OR expires_at <= clock_timestamp())
-RETURNING fence
+   AND pg_catalog.pg_try_advisory_xact_lock(:class, :key)
+RETURNING fence, EXISTS (SELECT FROM {tracker} WHERE status = 'pending') AS interrupted
+
+-- name: orphans
+-- End what an interrupted run still does through a pooler, where the server does not notice that its owner is gone.
+SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_catalog.pg_backend_pid() AND state <> 'idle'
+   AND EXISTS (SELECT FROM {tracker}
+                WHERE status = 'pending'
+                  AND (application_name = 'migrator:' || run_id
+                       OR pg_catalog.starts_with(query, '/* migrator:' || run_id || ' */')))
 
 -- name: renew
 -- Keep a lease that still runs; with a lease of 0 it ends now.
