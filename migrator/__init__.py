@@ -3,20 +3,34 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from migrator.cli._file import run_cli
     from migrator.config import Config
     from migrator.core.errors import MigratorError
-    from migrator.core.revision import Script
+    from migrator.core.revision import Script, Validation
+    from migrator.runtime.blocking import BlockingMigrator
     from migrator.runtime.migrator import Migrator
 
 __version__ = "0.1.0"
 
-__all__ = ["Config", "Migrator", "MigratorError", "Script", "__version__"]
+__all__ = [
+    "BlockingMigrator",
+    "Config",
+    "Migrator",
+    "MigratorError",
+    "Script",
+    "Validation",
+    "__version__",
+    "run_cli",
+]
 
 _HOMES = {
+    "BlockingMigrator": "migrator.runtime.blocking",
     "Config": "migrator.config",
     "Migrator": "migrator.runtime.migrator",
     "MigratorError": "migrator.core.errors",
     "Script": "migrator.core.revision",
+    "Validation": "migrator.core.revision",
+    "run_cli": "migrator.cli._file",
 }
 
 

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from migrator import observing
+from migrator import keeping, observing
 from migrator.core.channel import Channel
 from migrator.core.duration import seconds
 from migrator.core.errors import ConfigError
+from migrator.core.retention import Retention
 from migrator.core.secrets import Mask
 from migrator.core.url import Url
 
@@ -43,14 +44,23 @@ class LogTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["text", "json"] = "text"
 
 
+class EnvironmentTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[environments.NAME]`: in a `protected` one destructive commands ask for its name."""
+
+    protected: bool = False
+
+
 class FileTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of migrator.toml. `timeout` is for one step, `lock_timeout` for waiting for the lock."""
 
     databases: dict[str, DatabaseTable] = {}
     environment: str = "development"
+    environments: dict[str, EnvironmentTable] = {}
     timeout: str = "5m"
     lock_timeout: str = "10m"
     log: LogTable = LogTable()
+    logs: keeping.LogsTable = keeping.LogsTable()
+    retention: keeping.RetentionTable = keeping.RetentionTable()
     notify: dict[str, observing.NotifyTable] = {}
     metrics: observing.MetricsTable = observing.MetricsTable()
     tracing: observing.TracingTable = observing.TracingTable()
@@ -58,10 +68,16 @@ class FileTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _TABLES: Mapping[str, type[msgspec.Struct]] = {
     "log": LogTable,
+    "logs": keeping.LogsTable,
+    "retention": keeping.RetentionTable,
     "metrics": observing.MetricsTable,
     "tracing": observing.TracingTable,
 }
-_NAMED_TABLES: Mapping[str, type[msgspec.Struct]] = {"databases": DatabaseTable, "notify": observing.NotifyTable}
+_NAMED_TABLES: Mapping[str, type[msgspec.Struct]] = {
+    "databases": DatabaseTable,
+    "environments": EnvironmentTable,
+    "notify": observing.NotifyTable,
+}
 
 
 class Database(msgspec.Struct, frozen=True):
@@ -90,9 +106,12 @@ class Config(msgspec.Struct, frozen=True):
     debug: bool
     release: str = ""
     hidden: Mask = Mask(())
+    logs: keeping.Logs = keeping.Logs()
+    retention: Retention = Retention()
     notify: tuple[Channel, ...] = ()
     metrics: observing.Metrics = observing.Metrics()
     tracing: bool = False
+    protected: bool = False
 
     def mask(self) -> Mask:
         """Return what hides this configuration's secrets in a text."""
@@ -112,6 +131,11 @@ class Config(msgspec.Struct, frozen=True):
                 hint=_nearest(name, self.databases) or "Known: " + ", ".join(self.databases),
             )
         return self.databases[name]
+
+
+def is_set(name: str) -> bool:
+    """Say whether an environment variable has a value."""
+    return bool(os.environ.get(name))
 
 
 def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -172,11 +196,13 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
     level = env.get("LOG_LEVEL", "").upper() or ("DEBUG" if debug else tables.log.level)
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigError(f"LOG_LEVEL is {level!r}", hint="Use DEBUG, INFO, WARNING or ERROR.")
+    environment = env.get("ENVIRONMENT") or tables.environment
     return Config(
         root=root,
         source=source,
         databases=databases,
-        environment=env.get("ENVIRONMENT") or tables.environment,
+        environment=environment,
+        protected=environment in tables.environments and tables.environments[environment].protected,
         timeout=_seconds(tables.timeout, "timeout"),
         lock_timeout=_seconds(tables.lock_timeout, "lock_timeout"),
         log_level=level,
@@ -185,6 +211,8 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         debug=debug,
         release=env.get("RELEASE", ""),
         hidden=_mask(tables, databases.values()),
+        logs=keeping.logs(tables.logs, root),
+        retention=keeping.retention(tables.retention, env),
         notify=observing.channels(tables.notify),
         metrics=observing.metrics(tables.metrics, root),
         tracing=tables.tracing.enabled,

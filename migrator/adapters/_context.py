@@ -1,6 +1,6 @@
 """What every context has, whatever the database."""
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,28 @@ if TYPE_CHECKING:
 class ContextBase:
     """The part of a context that needs no driver. `run` is None outside a step.
 
-    `sent` counts the statements, where the adapter sees each of them. `tools` is what the runtime lends to a step.
+    `sent` counts the statements, where the adapter sees each of them, and `total` is how many there are, 0 where nobody
+    can know. `tools` is what the runtime lends to a step, `lines` are those that the script logged last, while they are
+    to be kept beside each statement that commits by itself.
     """
 
     tools: "Tools | None" = None
+    params: Any = None
+    lines: "Sequence[str] | None" = None
 
     def __init__(self, run: Run | None, databases: Databases | None) -> None:
         self.run = run
         self.touched = False
         self.sent = 0
+        self.total = 0
         self._databases = databases
+
+    @property
+    def progress(self) -> Mapping[str, Any] | None:
+        """Return how far the script has come, for the tracker; None where nothing is known."""
+        if not self.sent:
+            return None
+        return {"statements": self.sent, "of": self.total} if self.total else {"statements": self.sent}
 
     @property
     def log(self) -> "Logger":
@@ -66,12 +78,14 @@ class ContextBase:
         max_bytes: int = 8 << 20,
         max_rows_per_second: float = 0.0,
         on_error: str = "stop",
+        throttle: Mapping[str, Any] | None = None,
     ) -> "AsyncIterable[Batch]":
         """Walk over a table or collection in short transactions, each committed together with its checkpoint.
 
         `key` names the columns of a unique key, by default the primary key; the walk ends at the last key there is when
         it first begins. `where` (SQL, or a filter) narrows `batch.where` and `batch.rows()`, not the walk. `target` is
         the seconds that a batch should take; `on_error` is "stop" or "skip" for a row that cannot be changed.
+        `throttle` says what holds the walk back (`core.throttle.Throttle`), over what migrator.toml says.
         Raises UsageError outside an upgrade or downgrade that names it, and where there is no such key.
         """
         if self.tools is None:
@@ -81,7 +95,8 @@ class ContextBase:
         from migrator.core.batch import Settings
 
         settings = Settings(target, max_rows, max_bytes, max_rows_per_second)
-        return self.tools.batches(walk, ledger, name=name, settings=settings, on_error=on_error)
+        given = throttle or {}
+        return self.tools.batches(walk, ledger, name=name, settings=settings, on_error=on_error, throttle=given)
 
     def walk(self, source: str, key: tuple[str, ...], where: Any) -> "tuple[Walk, Ledger]":
         """Return the way along a table, and where its checkpoints are kept."""

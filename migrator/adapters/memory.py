@@ -5,7 +5,7 @@ It refuses what PostgreSQL refuses, at the same moment: what a step writes to th
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,10 +14,12 @@ from typing import Any
 
 from migrator.adapters._chores import ChoreLease, Chores
 from migrator.adapters._context import ContextBase
+from migrator.adapters._retiring import applied, retired, retires
+from migrator.core.batch import Checkpoint, Control, FailedRow
 from migrator.core.errors import LockHeld, LockLost, StatementTimeout, TrackerNewer, TrackerRefused
 from migrator.core.protocols import Adapter, Capabilities, Databases, Finding, Findings, Holder, Owner
 from migrator.core.revision import Direction
-from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
+from migrator.core.run import EFFECTS, TRANSITIONS, Run, Status
 from migrator.core.runs import LISTED, RunFilter, live
 from migrator.core.url import Url
 
@@ -39,6 +41,7 @@ class Store:
     since: str = ""
     evictions: list[tuple[str, str, str]] = field(default_factory=list)
     chores: Chores = field(default_factory=dict)
+    controls: dict[str, Control] = field(default_factory=dict)
 
 
 @cache
@@ -87,7 +90,7 @@ class _Tracker:
 
     async def sources(self, revisions: Sequence[str]) -> Mapping[str, tuple[str, str]]:
         rows = (self._place.rows or {}).values()
-        return {run.revision: (run.path, run.source) for run in rows if run.source and _applied(run, revisions)}
+        return {run.revision: (run.path, run.source) for run in rows if run.source and applied(run, revisions)}
 
     async def page(
         self, wanted: RunFilter, *, after: str = "", limit: int = 100, columns: Sequence[str] = LISTED
@@ -103,6 +106,20 @@ class _Tracker:
         self._place.rows = {run_id: run for run_id, run in rows.items() if run_id not in gone}
         return len(gone)
 
+    async def checkpoints(self, origin: str) -> list[Checkpoint]:  # noqa: ARG002 - no step walks in batches here
+        return []
+
+    async def control(self, origin: str) -> Control:
+        return self._place.controls.get(origin, Control())
+
+    async def ask(self, origin: str, control: Control) -> None:
+        if self._place.rows is None:
+            raise TrackerRefused(f"{self._name} has no tracker, so no long change to ask anything of")
+        self._place.controls[origin] = replace(deepcopy(control), at=_now())
+
+    async def failures(self, origin: str) -> list[FailedRow]:  # noqa: ARG002
+        return []
+
     async def start(self, run: Run) -> None:
         self.commit([(None, run)])
 
@@ -112,6 +129,9 @@ class _Tracker:
 
     async def record(self, run: Run) -> None:
         self.commit([(None, run), (run, None)])
+
+    async def note(self, run: Run) -> None:
+        self._place.rows = {**(self._place.rows or {}), run.run_id: replace(run, superseded_by=run.run_id)}
 
     def commit(self, writes: Sequence[tuple[Run | None, Run | None]]) -> None:
         rows = dict(self._place.rows or {})
@@ -125,7 +145,8 @@ class _Tracker:
         self._place.rows = rows
 
     def _start(self, rows: dict[str, Run], run: Run) -> None:
-        if run.run_id in rows or any(each.status is Status.PENDING for each in rows.values()):
+        waiting = [each for each in rows.values() if each.status is Status.PENDING and each.lane == run.lane]
+        if run.run_id in rows or waiting:
             raise self._refused(run, "another run is pending")
         rows[run.run_id] = replace(deepcopy(run), status=Status.PENDING, started_at=_now(), finished_at="")
 
@@ -136,8 +157,8 @@ class _Tracker:
         if (Status.PENDING, run.status) not in TRANSITIONS or run.effect not in EFFECTS[run.status]:
             raise self._refused(run, f"it cannot become {run.status} with the effect {run.effect}")
         if run.attempt > 1 or run.direction is Direction.DOWNGRADE:
-            rows.update({each.run_id: _retired(each, run) for each in rows.values() if _retires(run, each)})
-        if run.status is Status.SUCCESS and any(_applied(each, [run.revision]) for each in rows.values()):
+            rows.update({each.run_id: retired(each, run) for each in rows.values() if retires(run, each)})
+        if run.status is Status.SUCCESS and any(applied(each, [run.revision]) for each in rows.values()):
             raise self._refused(run, f"{run.revision} is applied by now")
         spent = (datetime.now(UTC) - datetime.fromisoformat(found.started_at)).total_seconds() * 1000
         told = {name: getattr(run, name) for name in ("status", "effect", "reason", "error", "log_file")}
@@ -260,26 +281,11 @@ class _Adapter:
         async with self._shared.hold() as place:
             yield Context(deepcopy(place.things) if source else place.things, None, databases)
 
+    def signals(self) -> AbstractAsyncContextManager[Any]:
+        raise AssertionError("a store in memory has no signals")
+
     async def examine(self) -> Findings:
         return [Finding("ok", "store", "in the memory of this program")]
-
-
-def _retires(by: Run, each: Run) -> bool:
-    harmless = each.effect is Effect.NONE or by.effect is not Effect.NONE or by.kind is Kind.RESOLVE
-    done = (
-        each.status is Status.FAILED and harmless if by.status is Status.FAILED else each.status is not Status.PENDING
-    )
-    return done and each.revision == by.revision and not each.superseded_by
-
-
-def _retired(run: Run, by: Run) -> Run:
-    if run.status is by.status is Status.SUCCESS and by.direction is Direction.DOWNGRADE:
-        run = run.moved(Status.ROLLED_BACK, Effect.NONE)
-    return replace(run, superseded_by=by.run_id)
-
-
-def _applied(run: Run, revisions: Sequence[str]) -> bool:
-    return run.revision in revisions and run.status is Status.SUCCESS and not run.superseded_by
 
 
 def _now() -> str:

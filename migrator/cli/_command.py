@@ -66,7 +66,8 @@ class Console:
         from migrator.runtime.migrator import Migrator
 
         config = self.config()
-        configure({0: config.log_level, 1: "INFO"}.get(self.verbose, "DEBUG"), config.log_format, self.mask)
+        level = {0: config.log_level, 1: "INFO"}.get(self.verbose, "DEBUG")
+        configure(level, config.log_format, self.mask, config.logs.level)
         if lock_timeout is not None:
             config = msgspec.structs.replace(config, lock_timeout=lock_timeout)
         notifiers: list[Notifier] = [Log()]
@@ -137,11 +138,15 @@ def _is_group_of(context: click.Context) -> bool:
 
 def _run(console: Console, start: Callable[[], Awaitable[int | None]]) -> int:
     import asyncio
+    import os
 
     from migrator.cli._errors import show
 
     try:
         return asyncio.run(_with_signals(start)) or 0
+    except BrokenPipeError:  # whoever reads has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:  # noqa: BLE001 - the one way out
         return show(error, mask=console.mask, as_json=console.as_json, debug=console.debug)
 

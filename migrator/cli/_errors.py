@@ -9,7 +9,6 @@ import click
 
 from migrator.cli._json import dumps
 from migrator.core.advice import UNCHANGED, advised
-from migrator.core.errors import MigratorError
 from migrator.core.secrets import Mask
 
 USAGE = 3

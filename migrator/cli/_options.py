@@ -1,11 +1,16 @@
 """Options and arguments that several commands share."""
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from migrator.config import Config
 
 DRY_RUN_EXIT = 10
 
 
-def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+def period(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Read a time such as 30s or 10m, in seconds."""
     if value is None:
         return None
@@ -20,5 +25,32 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 targets = click.argument("targets", nargs=-1)
 dry_run = click.option("--dry-run", is_flag=True, help="Print the plan, change nothing, exit with 10.")
 lock_timeout = click.option(
-    "--lock-timeout", metavar="TIME", callback=_seconds, help="How long to wait for the lock, such as 30s or 10m."
+    "--lock-timeout", metavar="TIME", callback=period, help="How long to wait for the lock, such as 30s or 10m."
 )
+sure = click.option(
+    "--yes-i-mean", "sure", metavar="NAME", help="The name of the protected environment in which this is meant."
+)
+
+
+def confirm(config: "Config", sure: str | None, command: str) -> None:
+    """Let a destructive command pass where the environment is not protected, or where its name was given or is typed.
+
+    Raises UsageError otherwise; nothing is asked where nobody sits at a terminal.
+    """
+    import sys
+
+    from migrator.core.errors import UsageError
+
+    name = config.environment
+    if not config.protected or sure == name:
+        return
+    if sure is None and sys.stdin.isatty() and sys.stderr.isatty():
+        sure = click.prompt(f"{name} is protected. Type its name to go on with `{command}`", err=True, default="")
+        if sure == name:
+            return
+    given = f", not {sure}" if sure else ""
+    raise UsageError(
+        f"`{command}` is destructive, and the environment {name} is protected{given}",
+        state="Nothing was changed.",
+        hint=f"If you mean it: `migrator {command} --yes-i-mean {name}`",
+    )

@@ -1,14 +1,28 @@
-"""A line for each step as it ends; on a terminal also a line that moves while it runs."""
+"""A line for each step as it ends; on a terminal also one that moves while it runs; and how a long change goes on."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrator.cli._render import duration
-from migrator.core.events import Event, LockWaiting, RunFinished, RunSettled, RunStarted
+from migrator.cli._render import duration, loop_report
+from migrator.core.events import (
+    Asked,
+    BatchDone,
+    Event,
+    LockWaiting,
+    LoopBegun,
+    RunFinished,
+    RunSettled,
+    RunStarted,
+    Throttled,
+    Unthrottled,
+)
 from migrator.core.run import Run, Status
 from migrator.core.secrets import Mask
+
+if TYPE_CHECKING:
+    from migrator.cli._bar import Bar
 
 
 class Progress:
@@ -17,15 +31,20 @@ class Progress:
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
         self._live: Any = None
+        self._bar: Bar | None = None
+        self._title = ""
         self._terminal = sys.stdout.isatty()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, RunStarted):
-            self._spin(f"[{event.number}/{event.total}] {event.run.key} {event.run.title}")
+            self._title = f"[{event.number}/{event.total}] {event.run.key}"
+            self._spin(f"{self._title} {event.run.title}")
         elif isinstance(event, RunFinished):
             self._stop()
             click.echo(self._mask(_line(event.run, event.number, event.total)))
+            for loop in (event.run.progress or {}).get("loops", ()):
+                click.echo(self._mask(f"       {loop_report(loop)}"))
         elif isinstance(event, LockWaiting):
             self._stop()
             click.echo(self._mask(f"waiting {event.waited:.0f} s: {event.holder}"), err=True)
@@ -34,6 +53,31 @@ class Progress:
             click.echo(
                 self._mask(f"settled an interrupted run of {run.key}: {run.status}, effect {run.effect} ({run.reason})")
             )
+        else:
+            self._go_on(event)
+
+    def _go_on(self, event: Event) -> None:
+        """Show how a long change goes on."""
+        if isinstance(event, LoopBegun):
+            self._begin(event)
+        elif self._bar is None:
+            return
+        elif isinstance(event, BatchDone):
+            self._bar.step(event)
+        elif isinstance(event, Throttled):
+            self._bar.still(event.reason)
+        elif isinstance(event, Unthrottled):
+            self._bar.on(event.seconds)
+        elif isinstance(event, Asked):
+            self._bar.hear(event.control)
+
+    def _begin(self, event: LoopBegun) -> None:
+        from migrator.cli._bar import Bar
+
+        if self._bar is None:
+            self._stop()
+            self._bar = Bar(self._title, self._mask, terminal=self._terminal)
+        self._bar.begin(event)
 
     def _spin(self, text: str) -> None:
         if self._terminal:
@@ -46,6 +90,9 @@ class Progress:
         if self._live is not None:
             self._live.stop()
             self._live = None
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
 def _line(run: Run, number: int, total: int) -> str:

@@ -1,15 +1,16 @@
 """From values to text: tables for a terminal or for a pipe, plans, durations."""
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrator.core.run import Status
 
 if TYPE_CHECKING:
-    from migrator.core.outcome import Outcome
+    from migrator.core.outcome import Outcome, ScriptsOutcome
+    from migrator.core.pace import Estimate
     from migrator.core.plan import Plan
 
 _COLOURS = {
@@ -52,7 +53,7 @@ def _coloured(word: str, text: str) -> str:
 
 
 def duration(milliseconds: float | None) -> str:
-    """Return a duration for a person: 12 ms, 3.4 s, 2 min 5 s."""
+    """Return a duration for a person: 12 ms, 3.4 s, 2 min 5 s, 3 h 20 min."""
     if milliseconds is None:
         return ""
     if milliseconds < 1000:  # noqa: PLR2004 - a second
@@ -60,7 +61,39 @@ def duration(milliseconds: float | None) -> str:
     whole = milliseconds / 1000
     if whole < 60:  # noqa: PLR2004 - a minute
         return f"{whole:.1f} s"
-    return f"{int(whole // 60)} min {int(whole % 60)} s"
+    if whole < 3600:  # noqa: PLR2004 - an hour
+        return f"{int(whole // 60)} min {int(whole % 60)} s"
+    return f"{int(whole // 3600)} h {int(whole % 3600 // 60)} min"
+
+
+def amount(rows: int, expected: int) -> str:
+    """Return how much of a long change is done; `expected` is an estimate, below 0 where there is none."""
+    if expected < 0:
+        return f"{rows:,} rows"
+    if rows > expected:
+        return f"{rows:,} processed (expected {expected:,})"
+    return f"{rows:,} of about {expected:,} ({100 * rows // expected if expected else 100} %)"
+
+
+def remaining(estimate: "Estimate") -> str:
+    """Return when a long change will be done, "" where nobody can say."""
+    if estimate.state != "ready":
+        return estimate.state if estimate.state in ("measuring", "due", "paused") else ""
+    text = f"{duration(estimate.seconds * 1000)} left"
+    low, high = duration(estimate.low * 1000), duration(estimate.high * 1000)
+    return text if low == high else f"{text} ({low} to {high})"
+
+
+def loop_report(loop: Mapping[str, Any]) -> str:
+    """Return what one loop of a long change did, from the `progress` of its run."""
+    counts = [f"{loop['rows']:,} rows in {loop['batches']:,} batch{'es' * (loop['batches'] != 1)}"]
+    for name, one, many in (("retries", "retry", "retries"), ("splits", "split", "splits")):
+        counts += [f"{loop[name]:,} {one if loop[name] == 1 else many}"] * bool(loop[name])
+    counts += [f"{loop['skipped']:,} skipped"] * bool(loop["skipped"])
+    still = loop["throttled"]
+    reasons = ", ".join(f"{reason} {duration(seconds * 1000)}" for reason, seconds in still.items())
+    stood = f"; stood still for {duration(1000 * sum(still.values()))} ({reasons})" if still else ""
+    return f"{loop['name']}: {', '.join(counts)}{stood}"
 
 
 def plan(plan: "Plan") -> str:
@@ -70,6 +103,17 @@ def plan(plan: "Plan") -> str:
         for number, step in enumerate(plan.steps, 1)
     ]
     return table(("#", "database", "revision", "direction", "title"), rows)
+
+
+def scripts(outcome: "ScriptsOutcome") -> str:
+    """Return the results of scripts as a table."""
+    rows = [
+        (each.word, str(each.key), each.title, duration(each.run.duration_ms) if each.run else "", each.message)
+        for each in outcome.results
+    ]
+    text = table(("result", "script", "title", "time", ""), rows)
+    hints = [f"next: {each.error.hint}" for each in outcome.results if each.error and each.error.hint]
+    return "\n".join([text, *dict.fromkeys(hints), *(["Dry run: nothing was changed."] * outcome.dry_run)])
 
 
 def summary(outcome: "Outcome", nothing: str) -> str:

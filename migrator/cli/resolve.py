@@ -1,12 +1,14 @@
 """Decide about a run that left something behind."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrator.cli._command import Console, declare
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from migrator.core.outcome import Resolution
 
 UNDECIDED_EXIT = 14
@@ -29,13 +31,20 @@ async def command(console: Console, *, run: str, decision: str | None, reason: s
     return 0 if resolution.recorded else UNDECIDED_EXIT
 
 
+def _reached(progress: "Mapping[str, Any]") -> str:
+    """Say how far a run came: the statement is the last that was sent, and may or may not have taken effect."""
+    if "statements" not in progress:
+        return "nobody knows which statement"
+    return f"statement {progress['statements']}" + (f" of {progress['of']}" if "of" in progress else "")
+
+
 def _text(resolution: "Resolution") -> str:
     run = resolution.run
     lines = [
         f"run      {run.run_id}  {run.key}  {run.title}",
         f"did      {run.direction}, attempt {run.attempt}, {run.started_at} by {run.user}@{run.host}",
         f"ended    {run.status}, effect {run.effect} ({run.reason}): {run.error}",
-        f"sent     {(run.progress or {}).get('statements', 'an unknown number of')} statement(s) before it ended",
+        f"reached  {_reached(run.progress or {})}",
         f"verify   {resolution.verify}",
         f"file     {run.path}",
     ]

@@ -1,6 +1,7 @@
 """List the runs, newest first; show one; delete some."""
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,7 +33,7 @@ async def command(console: Console, *, words: tuple[str, ...], limit: int, after
     """
     from migrator.cli._render import table
 
-    wanted = _filter(**given)
+    wanted = _filter(given)
     async with console.open() as migrator:
         page = await migrator.past.runs(wanted, words, console.databases, limit=limit, after=after)
     if page.runs:
@@ -82,7 +83,7 @@ command.add_command(show, "show")  # type: ignore[attr-defined] # its class is c
 command.add_command(delete, "delete")  # type: ignore[attr-defined]
 
 
-def _filter(*, since: str, until: str, direction: str | None, **given: str) -> "RunFilter":
+def _filter(given: Mapping[str, Any]) -> "RunFilter":
     from datetime import UTC, datetime
 
     from migrator.core.errors import UsageError
@@ -91,10 +92,22 @@ def _filter(*, since: str, until: str, direction: str | None, **given: str) -> "
 
     now = datetime.now(UTC)
     try:
-        bounds = {name: text and moment(text, now) for name, text in (("since", since), ("until", until))}
+        since, until = (given[name] and moment(given[name], now) for name in ("since", "until"))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return RunFilter(**given, **bounds, direction=Direction(direction) if direction else None)
+    return RunFilter(
+        script=given["script"],
+        direction=Direction(given["direction"]) if given["direction"] else None,
+        user=given["user"],
+        host=given["host"],
+        since=since,
+        until=until,
+    )
+
+
+def _did(run: "Run") -> str:
+    word = "verify" if run.kind == "verify" else str(run.direction)
+    return f"{word} (forced)" if run.forced else word
 
 
 def _row(run: "Run", page: "RunPage") -> tuple[str, ...]:
@@ -105,7 +118,7 @@ def _row(run: "Run", page: "RunPage") -> tuple[str, ...]:
         run.run_id,
         run.started_at[:19].replace("T", " "),
         str(run.key),
-        run.direction + (" (forced)" if run.forced else ""),
+        _did(run),
         page.standing(run),
         duration(run.duration_ms),
         f"{run.user}@{run.host}",

@@ -27,5 +27,16 @@ async def command(console: Console, *, revision: str, stored: bool) -> None:
         when = f" at {line.applied_at} by {line.applied_by}" if line.applied_at else ""
         console.print(f"{line.database}:{line.revision}  {line.title}\nstate:   {line.state}{when}")
         console.print(f"after:   {', '.join(line.parents) or 'nothing'}\nfile:    {line.path}")
-        console.print(f"has:     {', '.join(sorted(header.functions))}\n\n{shown.source or shown.stored}")
-    console.print_json(lambda: {**asdict(line), "source": shown.source, "stored": shown.stored, "tags": header.tags})
+        console.print(f"has:     {', '.join(sorted(header.functions))}")
+        for name, kind, default in shown.params:
+            console.print(f"takes:   --{name} {kind}, {f'by default {default}' if default else 'needed'}")
+        console.print(f"\n{shown.source or shown.stored}")
+    console.print_json(
+        lambda: {
+            **asdict(line),
+            "source": shown.source,
+            "stored": shown.stored,
+            "tags": header.tags,
+            "params": [dict(zip(("name", "type", "default"), each, strict=True)) for each in shown.params],
+        }
+    )

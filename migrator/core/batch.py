@@ -5,20 +5,17 @@ from collections.abc import AsyncIterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
 from migrator.core.errors import (
-    ConnectionFailed,
-    ConnectionLost,
+    CheckFailed,
     DatabaseError,
-    LockLost,
-    OutcomeUnknown,
-    PermissionDenied,
+    MigratorError,
+    ResourcesExhausted,
+    StatementFailed,
     StatementTimeout,
-    TrackerNewer,
-    TrackerRefused,
-    TransactionEscaped,
 )
 from migrator.core.pace import Bounds
 
@@ -28,10 +25,18 @@ Position: TypeAlias = tuple[Any, ...]
 TRIES = 10
 """How often one batch is begun again where the server says that it may succeed."""
 
-_FUNCTION = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
-_CALL = re.compile(r"\.batches\(")
-_SAME_FOR_EVERY_ROW = ("42", "25", "2F", "0A")
-"""SQLSTATE classes that say that the statement is wrong, not a row."""
+_SAME_FOR_EVERY_ROW = re.compile(r"(0A|25|26|2F|3F|42|55|57)\w{3}|9|20|26|59|72|73|168|263|40324")
+"""SQLSTATE classes and MongoDB error numbers that say that the statement, the table or a person is to blame, no row."""
+
+_UNWRITTEN = (NameError, ImportError, SyntaxError, NotImplementedError)
+"""What the script raises for every row alike."""
+
+_RANGES = {
+    "target": (0.01, 3600.0),
+    "max_rows": (1, 1_000_000_000),
+    "max_bytes": (1, 1 << 40),
+    "max_rows_per_second": (0.0, inf),
+}
 
 
 @dataclass(frozen=True)
@@ -100,12 +105,36 @@ class Desired(StrEnum):
 
 @dataclass(frozen=True)
 class Control:
-    """What people asked of a long change: who, why, and the settings that they changed while it runs."""
+    """What people asked of a long change: who, why, and the settings that they changed while it runs.
+
+    `at` is when, as ISO 8601 from the server's clock, and "" before it is written.
+    """
 
     desired: Desired = Desired.RUN
     by: str = ""
     reason: str = ""
     settings: Mapping[str, float] = field(default_factory=dict)
+    at: str = ""
+
+    @property
+    def pause(self) -> str:
+        """Return why the change stands still, "" where nobody wants it to; the word before the colon is the kind."""
+        if self.desired is not Desired.PAUSE:
+            return ""
+        since = f" since {self.at}" if self.at else ""
+        why = f" ({self.reason})" if self.reason else ""
+        return f"paused: by {self.by}{since}{why}; `migrator resume` lets it go on"
+
+
+@dataclass(frozen=True)
+class FailedRow:
+    """A row that a loop passed over: its key in the loop of that name, which run did it, why, and when (ISO 8601)."""
+
+    name: str
+    key: Position
+    run_id: str
+    error: str
+    at: str
 
 
 @dataclass(frozen=True)
@@ -118,9 +147,14 @@ class Settings:
     max_rows_per_second: float = 0.0
 
     def changed(self, settings: Mapping[str, float]) -> "Settings":
-        """Return these settings with others over them; what is not known here is left out."""
-        known = {name: type(value)(settings[name]) for name, value in vars(self).items() if name in settings}
-        return Settings(**{**vars(self), **known})
+        """Return these settings with others over them; what is not known here or cannot be meant is left out."""
+        sound = {name: value for name, value in settings.items() if name in _RANGES and not _odd(name, value)}
+        return Settings(**{**vars(self), **{name: type(_RANGES[name][0])(value) for name, value in sound.items()}})
+
+    @property
+    def odd(self) -> str:
+        """Return what is wrong with the first setting that cannot be meant, "" where all can."""
+        return next(filter(None, (_odd(name, value) for name, value in vars(self).items())), "")
 
     @property
     def bounds(self) -> Bounds:
@@ -138,50 +172,39 @@ class Next(StrEnum):
     STOP = "stop"
 
 
-_ENDS = (
-    LockLost,
-    TrackerRefused,
-    TrackerNewer,
-    ConnectionLost,
-    ConnectionFailed,
-    OutcomeUnknown,
-    PermissionDenied,
-    TransactionEscaped,
-)
-
-
 def after(error: Exception, size: int, tries: int) -> Next:
     """Return what to do after a batch of `size` rows failed for the `tries`-th time in a row.
 
     SPLIT looks for the failing row in halves; ROW says that this is it. What only a new lock or a person can mend, and
-    what is the same for every row, stops the loop.
+    what is the same for every row, stops the loop: it must not be taken for the fault of a row, which may be skipped.
     """
-    if isinstance(error, _ENDS):
+    again = Next.AGAIN if tries < TRIES else Next.STOP
+    if isinstance(error, StatementTimeout | ResourcesExhausted):
+        return Next.SMALLER if size > 1 else again
+    if isinstance(error, DatabaseError) and error.retryable:
+        return again
+    if not _fault_of_a_row(error):
         return Next.STOP
-    if isinstance(error, StatementTimeout):
-        return Next.SMALLER if size > 1 else Next.AGAIN if tries < TRIES else Next.STOP
-    if isinstance(error, DatabaseError):
-        if error.retryable:
-            return Next.AGAIN if tries < TRIES else Next.STOP
-        if error.code.startswith(_SAME_FOR_EVERY_ROW) and len(error.code) == 5:  # noqa: PLR2004 - an SQLSTATE
-            return Next.STOP
     return Next.SPLIT if size > 1 else Next.ROW
+
+
+def _fault_of_a_row(error: Exception) -> bool:
+    if isinstance(error, StatementFailed):
+        return _SAME_FOR_EVERY_ROW.fullmatch(error.code) is None
+    return not isinstance(error, (MigratorError, *_UNWRITTEN)) or isinstance(error, CheckFailed)
+
+
+def _odd(name: str, value: Any) -> str:
+    low, high = _RANGES[name]
+    if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and value < inf:
+        return ""
+    return f"{name} is {value!r}, and it takes a number from {low:g}" + (f" to {high:g}" if high < inf else "")
 
 
 def pause(tries: int, chance: float) -> float:
     """Return the seconds before a batch is begun again: 0.25 doubled up to 30, and `chance` (0 to 1) of half of it."""
     whole = min(30.0, 0.25 * 2.0 ** (tries - 1))
     return whole / 2 + whole / 2 * chance
-
-
-def batched(source: str, function: str) -> bool:
-    """Say whether a function of a revision's text walks in batches: it names `ctx.batches(` itself."""
-    starts = list(_FUNCTION.finditer(source))
-    ends = [match.start() for match in starts[1:]] + [len(source)]
-    return any(
-        match[1] == function and _CALL.search(source, match.end(), end) is not None
-        for match, end in zip(starts, ends, strict=True)
-    )
 
 
 class Walk(Protocol):
@@ -265,6 +288,13 @@ class Tools(Protocol):
     """What the runtime lends to the context of a step."""
 
     def batches(
-        self, walk: Walk, ledger: Ledger, *, name: str, settings: Settings, on_error: str
+        self,
+        walk: Walk,
+        ledger: Ledger,
+        *,
+        name: str,
+        settings: Settings,
+        on_error: str,
+        throttle: Mapping[str, Any],
     ) -> AsyncIterable[Batch]:
         """Return the loop over the batches of a walk. Raises UsageError for options that cannot be meant."""

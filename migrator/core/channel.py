@@ -10,7 +10,7 @@ from migrator.core.message import Kind, Message
 class Channel:
     """One `[notify.NAME]`. Empty `environments` and `tags` mean all; times are in seconds.
 
-    `timeout` bounds one message, and what the command waits for this channel at its end.
+    `timeout` bounds one message, and (with a second more) what the command waits for this channel at its end.
     """
 
     name: str

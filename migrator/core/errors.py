@@ -41,6 +41,7 @@ The number is the exit code of the command that ends with it.
     ├── OutcomeUnknown               14   a commit that was never answered
     ├── RunFailed                     1   a step failed; the code of its cause where that has one
     │   └── VerifyFailed             13
+    ├── ValidationFailed              1   a script's validate said no, before anything changed
     ├── RowFailed                     1   one row of a long change cannot be changed
     ├── GivenUp                      14   a person cancelled a long change
     ├── CheckFailed                  13   a script's own ctx.check said no
@@ -316,6 +317,10 @@ class VerifyFailed(RunFailed):
     """A step's verify said no."""
 
     exit_code = 13
+
+
+class ValidationFailed(MigratorError):
+    """A script's validate said no, before anything changed."""
 
 
 class RowFailed(MigratorError):

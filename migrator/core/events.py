@@ -1,11 +1,15 @@
 """What happened, as values. Notifiers hear them; the run does not wait for anybody."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from migrator.core.errors import MigratorError
 from migrator.core.history import History
 from migrator.core.plan import Plan
 from migrator.core.run import Run, State
+
+if TYPE_CHECKING:
+    from migrator.core.batch import Control
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,41 @@ class RunSettled:
 
 
 @dataclass(frozen=True)
+class LoopBegun:
+    """A loop of a long change begins, or goes on where an earlier run stopped after `rows` rows.
+
+    `expected` is how many there are in all, an estimate, below 0 where nobody knows.
+    """
+
+    run: Run
+    name: str
+    rows: int
+    expected: int
+
+
+@dataclass(frozen=True)
 class BatchDone:
-    """A batch of a long change is committed: its `rows` in `seconds`; `total` rows are done by the whole loop so far."""
+    """A batch of a long change is committed: `rows` in `seconds`; `total` rows are done by the whole loop so far.
+
+    `name` is the loop's, `expected` how many rows it has in all (an estimate, below 0 where nobody knows), `size` the
+    rows of the next batch.
+    """
 
     run: Run
     rows: int
     total: int
     seconds: float
+    name: str = ""
+    expected: int = -1
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A person asked something of a long change while it runs, and it has heard of it."""
+
+    run: Run
+    control: "Control"
 
 
 @dataclass(frozen=True)
@@ -121,7 +153,9 @@ Event = (
     | RunStarted
     | RunFinished
     | RunSettled
+    | LoopBegun
     | BatchDone
+    | Asked
     | Throttled
     | Unthrottled
     | DeployEnded

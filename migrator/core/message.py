@@ -106,7 +106,11 @@ class Messages:
         elif isinstance(event, LockTaken):
             self._told.discard(("lock", event.database))
         elif isinstance(event, LockWaiting):
-            return self._waits(event) if self._first("lock", event.database, worth=event.waited >= self._patience) else None
+            return (
+                self._waits(event)
+                if self._first("lock", event.database, worth=event.waited >= self._patience)
+                else None
+            )
         elif isinstance(event, Throttled):
             return self._throttled(event) if self._first(event.run.run_id, event.reason) else None
         elif isinstance(event, RunSettled):
@@ -128,7 +132,7 @@ class Messages:
             f"{self._command.command or 'a command'} has waited {event.waited:.0f} s for the lock of {event.database}",
             what=event.holder,
             state="The command that waits has changed nothing.",
-            next=f"Wait for the holder, or look at it with `migrator unlock -d {event.database}`, which can also end it.",
+            next=f"Wait, or type `migrator unlock -d {event.database}`: it shows the holder, and can end it.",
             databases=(event.database,),
         )
 
@@ -164,7 +168,8 @@ class Messages:
         if error := event.error:
             message = self._new(
                 Kind.FAILURE,
-                f"{event.command} failed" + (f" at {event.runs[-1].key} ({event.runs[-1].title})" if event.runs else ""),
+                f"{event.command} failed"
+                + (f" at {event.runs[-1].key} ({event.runs[-1].title})" if event.runs else ""),
                 what=error.message,
                 state=error.state,
                 next=error.hint,
@@ -207,7 +212,10 @@ class Messages:
         )
 
     def _masked(self, message: Message) -> Message:
-        runs = tuple(replace(run, title=self._mask(run.title), error=self._mask(run.error)) for run in message.runs)
+        runs = tuple(
+            replace(run, title=self._mask(run.title), reason=self._mask(run.reason), error=self._mask(run.error))
+            for run in message.runs
+        )
         return replace(
             message,
             title=self._line(message.title),

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from migrator.core.errors import MigratorError
 from migrator.core.plan import Plan, Step
 from migrator.core.report import Line
-from migrator.core.revision import Header
+from migrator.core.revision import Header, Key
 from migrator.core.run import Run
 
 
@@ -43,12 +44,56 @@ class Verification:
 
 @dataclass(frozen=True)
 class Shown:
-    """One revision in full: its line, its constants, the text on disk, and the text that ran (or "")."""
+    """One revision in full: its line, its constants, the text on disk, and the text that ran (or "").
+
+    `params` are those that a script takes: name, type, and default as JSON ("" where it must be given).
+    """
 
     line: Line
     source: str
     stored: str
     header: Header
+    params: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ScriptResult:
+    """What became of one script: `word` is ok, failed, or left out, with the reason in `message`."""
+
+    key: Key
+    title: str
+    word: str
+    message: str = ""
+    run: Run | None = None
+    error: MigratorError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result for `--json`."""
+        return {
+            "script": str(self.key),
+            "title": self.title,
+            "result": self.word,
+            "message": self.message,
+            "run": self.run.as_dict() if self.run else None,
+            "error": self.error.as_dict() if self.error else None,
+        }
+
+
+@dataclass(frozen=True)
+class ScriptsOutcome:
+    """What `migrator run` did: one result for each script, in order; in a dry run what would run."""
+
+    results: tuple[ScriptResult, ...]
+    dry_run: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """Return the code of the first failure, 0 where all went well."""
+        return next((each.error.exit_code if each.error else 1 for each in self.results if each.word == "failed"), 0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the outcome for `--json`."""
+        return {"dry_run": self.dry_run, "scripts": [each.as_dict() for each in self.results]}
 
 
 class Decision(StrEnum):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from migrator.core.errors import AmbiguousTarget, MultipleHeads, TargetNotFound, UsageError
+from migrator.core.errors import AmbiguousTarget, Irreversible, MultipleHeads, TargetNotFound, UsageError
 from migrator.core.history import History
 from migrator.core.refusals import (
     UNCHANGED,
@@ -16,7 +16,8 @@ from migrator.core.refusals import (
     refuse_needed,
 )
 from migrator.core.revision import Direction, Key, Revision
-from migrator.core.run import State
+from migrator.core.run import Kind, State
+from migrator.core.scripts import Scripts, changed, here
 from migrator.core.target import Target
 
 _LISTED = "`migrator history` lists the ids."
@@ -34,6 +35,11 @@ class Step:
     def key(self) -> Key:
         """Return the revision's key."""
         return self.revision.key
+
+    @property
+    def kind(self) -> Kind:
+        """Say whether the step belongs to the order, or is a script beside it."""
+        return Kind.SCRIPT if self.revision.header.repeatable else Kind.REVISION
 
     @property
     def batched(self) -> bool:
@@ -55,20 +61,34 @@ class Plan:
         return tuple(dict.fromkeys(step.revision.database for step in self.steps))
 
 
-def upgrade(history: History, state: State, targets: Sequence[Target], databases: Sequence[str]) -> Plan:
+def upgrade(
+    history: History, state: State, targets: Sequence[Target], databases: Sequence[str], environment: str = ""
+) -> Plan:
     """Return the steps that bring the databases up to the targets; never past them.
 
-    `databases` are those in scope where a target names none. Cross links bring in revisions of other databases.
-    Raises TargetError, Drifted, DatabaseAhead or ResolveNeeded.
+    `databases` are those in scope where a target names none. Cross links bring in revisions of other databases; what
+    belongs to other environments than this one is left out. Raises TargetError, Drifted, DatabaseAhead or
+    ResolveNeeded.
     """
     wanted: set[Key] = set()
     for target in targets:
         wanted |= _upgrade_set(history, state, target, _scope(target, databases))
     refuse_drift(history, state, {*databases, *(key.database for key in wanted)})
-    todo = wanted - state.applied.keys()
+    todo = {key for key in wanted - state.applied.keys() if here(history[key], environment)}
     refuse_ahead(history, state, todo)
     refuse_blocked(history, state, todo, under=history.ancestors(todo) - todo)
     return Plan(tuple(Step(history[key], Direction.UPGRADE) for key in history.sort(todo)))
+
+
+def with_scripts(
+    plan: Plan, scripts: Scripts, state: State, targets: Sequence[Target], databases: Sequence[str], environment: str
+) -> Plan:
+    """Return an upgrade with the scripts that changed behind it, where it goes all the way to the head."""
+    if not all(target.anchor in ("head", "heads") and not target.label for target in targets):
+        return plan
+    scope = {name for target in targets for name in _scope(target, databases)}
+    todo = [each for each in changed(scripts, state, tuple(scope)) if here(each, environment)]
+    return Plan((*plan.steps, *(Step(each, Direction.UPGRADE) for each in todo)))
 
 
 def downgrade(history: History, state: State, targets: Sequence[Target], databases: Sequence[str]) -> Plan:
@@ -87,6 +107,16 @@ def downgrade(history: History, state: State, targets: Sequence[Target], databas
     place = {key: index for index, key in enumerate(state.applied)}
     order = history.sort(doomed, rank=place.__getitem__)
     return Plan(tuple(Step(history[key], Direction.DOWNGRADE) for key in reversed(order)))
+
+
+def back(scripts: Sequence[Revision]) -> Plan:
+    """Return the steps that take back what scripts did, the last first. Raises Irreversible."""
+    for each in scripts:
+        if not each.reversible:
+            raise Irreversible(
+                f"{each.key} ({each.title}) has no downgrade: {each.path}", state=UNCHANGED, hint="Write its downgrade."
+            )
+    return Plan(tuple(Step(each, Direction.DOWNGRADE) for each in reversed(scripts)))
 
 
 def again(history: History, state: State, targets: Sequence[Target], databases: Sequence[str]) -> Plan:

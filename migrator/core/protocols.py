@@ -12,21 +12,25 @@ from migrator.core.run import Run
 from migrator.core.runs import LISTED, RunFilter
 
 if TYPE_CHECKING:
-    from migrator.core.batch import Tools
+    from logging import Logger
+
+    from migrator.core.batch import Checkpoint, Control, FailedRow, Tools
     from migrator.core.errors import MigratorError
     from migrator.core.events import Event
+    from migrator.core.throttle import Signals
 
 
 class Capabilities(NamedTuple):
     """What a kind of database can do, asked for and never guessed.
 
     `transactions`: a step may run in one transaction with its tracker row. `transaction_default`: it does so unless
-    the revision says otherwise. `sql`: revisions may be plain SQL.
+    the revision says otherwise. `sql`: revisions may be plain SQL. `signals` are those of a throttle that it has.
     """
 
     transactions: bool
     transaction_default: bool
     sql: bool
+    signals: tuple[str, ...] = ()
 
 
 class ConnectionStatus(NamedTuple):
@@ -68,18 +72,26 @@ class Holder(NamedTuple):
 class Context(Protocol):
     """What a script receives. Adapters add their own ways to reach the database.
 
-    `tools` is set by the runtime in a step that walks in batches, else None.
+    `tools` is set by the runtime in a step that walks in batches, else None. `lines` are what the script logged last,
+    while they are to be kept beside each statement that commits by itself, else None.
     """
 
     tools: "Tools | None"
+    params: Any
+    lines: "Sequence[str] | None"
+
+    run: Run | None
+
+    touched: bool
+    """Whether anything was sent to the database, so that a failure may have left something behind."""
 
     @property
-    def touched(self) -> bool:
-        """Say whether anything was sent to the database, so that a failure may have left something behind."""
+    def progress(self) -> "Mapping[str, Any] | None":
+        """Return how many `statements` the script has sent, `of` how many; None where the adapter does not see them."""
 
     @property
-    def sent(self) -> int:
-        """Return how many statements the script has sent; 0 also where the adapter does not see each of them."""
+    def log(self) -> "Logger":
+        """The logger of the run."""
 
     def explain(self, error: Exception) -> "MigratorError | None":
         """Return what a driver's error means, None where it is none of a driver's."""
@@ -122,6 +134,9 @@ class Tracker(Protocol):
     async def record(self, run: Run) -> None:
         """Insert a run that has ended already, with all that `finish` does, in one commit: for stamp and resolve."""
 
+    async def note(self, run: Run) -> None:
+        """Insert a run that has ended and changes no state (a verify), and commit. Needs no lock; it is never live."""
+
     async def page(
         self, wanted: RunFilter, *, after: str = "", limit: int = 100, columns: Sequence[str] = LISTED
     ) -> list[Run]:
@@ -133,6 +148,23 @@ class Tracker(Protocol):
 
     async def delete(self, run_ids: Sequence[str]) -> int:
         """Delete runs in one commit and return how many went. Needs no lock: what is live (`core.runs.live`) stays."""
+
+    async def checkpoints(self, origin: str) -> "list[Checkpoint]":
+        """Return how far the loops of a long change have come, by name and slice; [] where none began. `origin` is the
+        first run of the chain of attempts, as in `Run.cursor`.
+        """
+
+    async def control(self, origin: str) -> "Control":
+        """Return what people want of a long change now."""
+
+    async def ask(self, origin: str, control: "Control") -> None:
+        """Put down what people want of a long change, in place of what they wanted before, and commit. Needs no lock.
+
+        Raises TrackerRefused where there is no tracker.
+        """
+
+    async def failures(self, origin: str) -> "list[FailedRow]":
+        """Return the rows that the loops of a long change passed over, oldest first."""
 
 
 class Lease(Protocol):
@@ -236,6 +268,12 @@ class Adapter(Protocol):
         With the `source` of a script it is the context for its verify, in which the server refuses writes if it can.
         """
 
+    def signals(self) -> "AbstractAsyncContextManager[Signals]":
+        """Open a connection for looking at the server beside a long change, apart from the shared one.
+
+        It is never the one that does the work, and works also where a script holds all the others.
+        """
+
     def status(self) -> ConnectionStatus:
         """Say how the shared connection stands. Touches no network."""
 
@@ -247,12 +285,17 @@ class Adapter(Protocol):
 
 
 class Finding(NamedTuple):
-    """One answer of `doctor`. `level` is "ok", "warn" or "fail"; `hint` says what to do about the latter two."""
+    """One answer of `doctor`. `level` is "ok", "warn" or "fail"; `hint` says what to do about the latter two.
+
+    `value` is the answer for programs where it is a number: the clocks' difference in seconds at "clock", 1 at "tracker"
+    where there is one.
+    """
 
     level: str
     subject: str
     text: str
     hint: str = ""
+    value: float | None = None
 
 
 Findings = Sequence[Finding]
@@ -278,7 +321,11 @@ class Format(Protocol):
 
 
 class Notifier(Protocol):
-    """Somebody who hears events. It may be slow or fail; the run does not notice."""
+    """Somebody who hears events. It may be slow or fail; the run does not notice.
+
+    It may have a `name` for the one warning that it failed, and a `patience`, the seconds that it gets to finish when the
+    command ends.
+    """
 
     def __call__(self, event: "Event") -> None:
         """Hear one event."""

@@ -7,7 +7,7 @@ from typing import Any
 from migrator.core.history import History
 from migrator.core.protocols import Holder
 from migrator.core.refusals import drifted_keys, unknown_keys
-from migrator.core.revision import Key
+from migrator.core.revision import Key, Revision
 from migrator.core.run import Run, State
 
 
@@ -69,6 +69,25 @@ def lines_of(history: History, state: State, database: str, holder: Holder | Non
         lines.append(_line(history, key, run, _state_word(key, state, running, drifted, holder), head=key in heads))
     lines.extend(_unknown_line(state.applied[key]) for key in unknown if key.database == database)
     return tuple(lines)
+
+
+def script_line(script: Revision, state: State) -> Line:
+    """Return a repeatable revision with its state: new, changed, done, running or blocked."""
+    done, blocked = state.scripts.get(script.key), state.blocked.get(script.key)
+    running = next((run for run in state.running if run.key == script.key), None)
+    words = {"running": running, "blocked": blocked, "done": done}
+    word = next((word for word, run in words.items() if run is not None), "new")
+    if word == "done" and done is not None and done.checksum != script.checksum:
+        word = "changed"
+    return Line(
+        database=script.database,
+        revision=script.id,
+        title=script.title,
+        state=word,
+        parents=tuple(str(key) if key.database != script.database else key.id for key in script.depends_on),
+        path=script.path,
+        **_of_run(running or blocked or done),
+    )
 
 
 def _state_word(key: Key, state: State, running: Mapping[Key, Run], drifted: set[Key], holder: Holder | None) -> str:

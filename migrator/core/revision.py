@@ -111,12 +111,16 @@ class Revision:
         return "verify" in self.header.functions
 
     def batched(self, direction: Direction) -> bool:
-        """Say whether the script of a direction walks in batches: it names `ctx.batches(` itself."""
-        if ".batches(" not in self.source:
-            return False
-        from migrator.core.batch import batched
+        """Say whether the script of a direction walks in batches: its own function names `ctx.batches`."""
+        return bool(self.loops(direction))
 
-        return batched(self.source, direction)
+    def loops(self, direction: Direction) -> tuple[str, ...]:
+        """Return the names of the loops in the script of a direction, "" for one whose name is not written out."""
+        if ".batches" not in self.source:
+            return ()
+        from migrator.core.loops import loops
+
+        return loops(self.source, direction)
 
     def in_database(self, name: str) -> "Revision":
         """Return this revision as one of another database."""

@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from migrator.core.revision import Direction, Key
+
+if TYPE_CHECKING:
+    from migrator.core.batch import Control
 
 
 class Status(StrEnum):
@@ -27,11 +30,13 @@ class Effect(StrEnum):
 
 
 class Kind(StrEnum):
-    """Why there is a run."""
+    """Why there is a run: a revision in its order, a word of a person, a script beside the order, a verify alone."""
 
     REVISION = "revision"
     STAMP = "stamp"
     RESOLVE = "resolve"
+    SCRIPT = "script"
+    VERIFY = "verify"
 
 
 TRANSITIONS: Mapping[tuple[Status | None, Status], str] = {
@@ -93,6 +98,24 @@ class Run:
         """Return the revision with its database."""
         return Key(self.database, self.revision)
 
+    @property
+    def origin(self) -> str:
+        """Return the first run of the attempts at a long change that continue one another; "" for any other run."""
+        return str((self.cursor or {}).get("origin", ""))
+
+    @property
+    def only_failed(self) -> bool:
+        """Say whether the run takes nothing but the rows that earlier runs of a long change passed over.
+
+        What it leaves undone is recorded row by row, so that nobody has to judge it when it fails.
+        """
+        return bool((self.cursor or {}).get("only_failed"))
+
+    @property
+    def lane(self) -> str:
+        """Return what only one pending run of a database may have: "" in the order, a script's own name beside it."""
+        return self.revision if self.kind is Kind.SCRIPT else ""
+
     def moved(self, status: Status, effect: Effect, **changes: Any) -> "Run":
         """Return this run in another status. ValueError where there is no such arrow."""
         if (self.status, status) not in TRANSITIONS:
@@ -114,7 +137,8 @@ COLUMNS = tuple(each.name for each in fields(Run) if each.name != "database")
 class State:
     """What the trackers say: the applied revisions in the order in which they were applied, those whose last run
     left something that a person must judge, the runs that have started and not finished, how often each was tried, and
-    the long changes that stopped on their way and whose checkpoints the next run continues.
+    the long changes that stopped on their way and whose checkpoints the next run continues. `scripts` are the last
+    runs of repeatable revisions that did well; `controls` say what people want of long changes that stopped.
     """
 
     applied: Mapping[Key, Run] = field(default_factory=dict)
@@ -122,6 +146,8 @@ class State:
     running: tuple[Run, ...] = ()
     attempts: Mapping[Key, int] = field(default_factory=dict)
     resumable: Mapping[Key, Run] = field(default_factory=dict)
+    scripts: Mapping[Key, Run] = field(default_factory=dict)
+    controls: Mapping[Key, "Control"] = field(default_factory=dict)
 
 
 def state_of(runs: Iterable[Run]) -> State:
@@ -131,20 +157,23 @@ def state_of(runs: Iterable[Run]) -> State:
     running: list[Run] = []
     attempts: dict[Key, int] = {}
     resumable: dict[Key, Run] = {}
+    scripts: dict[Key, Run] = {}
     for run in runs:
         if run.superseded_by:
             continue
-        if run.status is Status.FAILED and run.effect is not Effect.NONE and run.cursor is not None:
+        left = run.status is Status.FAILED and run.effect is not Effect.NONE and not run.only_failed
+        if left and run.cursor is not None:
             resumable[run.key] = run
         attempts[run.key] = max(run.attempt, attempts.get(run.key, 0))
         if run.status is Status.PENDING:
             running.append(run)
         elif run.status is Status.SUCCESS and run.direction is Direction.UPGRADE:
-            applied.pop(run.key, None)
-            applied[run.key] = run
-        elif run.status is Status.FAILED and run.effect is not Effect.NONE and run.kind is not Kind.RESOLVE:
+            done = scripts if run.kind is Kind.SCRIPT else applied
+            done.pop(run.key, None)
+            done[run.key] = run
+        elif left and run.kind is not Kind.RESOLVE:
             blocked[run.key] = run
-    return State(applied, blocked, tuple(running), attempts, resumable)
+    return State(applied, blocked, tuple(running), attempts, resumable, scripts)
 
 
 def merged(states: Iterable[State]) -> State:
@@ -154,10 +183,14 @@ def merged(states: Iterable[State]) -> State:
     attempts: dict[Key, int] = {}
     running: list[Run] = []
     resumable: dict[Key, Run] = {}
+    scripts: dict[Key, Run] = {}
+    controls: dict[Key, Control] = {}
     for state in states:
+        controls.update(state.controls)
+        scripts.update(state.scripts)
         applied.update(state.applied)
         resumable.update(state.resumable)
         blocked.update(state.blocked)
         attempts.update(state.attempts)
         running.extend(state.running)
-    return State(applied, blocked, tuple(running), attempts, resumable)
+    return State(applied, blocked, tuple(running), attempts, resumable, scripts, controls)

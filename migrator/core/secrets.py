@@ -10,7 +10,13 @@ class Mask:
     """Replaces secrets in texts. A secret of letters and digits only counts where it stands as a word."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        self._secrets: frozenset[str] = frozenset()
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Replace these, too, from now on, wherever this mask is in use: a script's parameters come late."""
+        self._secrets |= {secret for secret in secrets if secret}
+        forms = sorted(self._secrets, key=len, reverse=True)
         parts = [rf"(?<!\w){re.escape(form)}(?!\w)" if form.isalnum() else re.escape(form) for form in forms]
         self._pattern = re.compile("|".join(parts)) if parts else None
 

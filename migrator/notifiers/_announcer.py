@@ -15,6 +15,9 @@ Send = Callable[[Message], None]
 TRIES = 3
 """How often a message is sent at most, all within the channel's timeout."""
 
+MARGIN = 1.0
+"""Seconds beside a channel's timeout that the command gives it at its end, for what is not waiting."""
+
 _BUSY = (408, 425, 429)
 """HTTP answers that ask for another try, beside all from 500."""
 
@@ -28,7 +31,7 @@ class Announcer:
 
     def __init__(self, channel: Channel, environment: str, mask: Mask, send: Send) -> None:
         self.name = f"notify.{channel.name}"
-        self.patience = channel.timeout
+        self.patience = channel.timeout + MARGIN
         self._channel = channel
         self._messages = Messages(environment, channel.lock_wait_after, mask)
         self._send = send
@@ -40,13 +43,13 @@ class Announcer:
             self._send(message)
 
 
-def need(channel: Channel, module: str, extra: str) -> None:
+def need(table: str, module: str, extra: str) -> None:
     """Raise DependencyMissing where an extra is not installed, before anything starts; it is not imported."""
     if find_spec(module) is None:
         raise DependencyMissing(
-            f"notify.{channel.name} needs the extra {extra!r}",
+            f"[{table}] needs the extra {extra!r}, which is not installed",
             state="Nothing was changed.",
-            hint=f"pip install 'polymigrator[{extra}]', or take [notify.{channel.name}] out.",
+            hint=f"pip install 'polymigrator[{extra}]', or take [{table}] out.",
         )
 
 

@@ -1,8 +1,9 @@
 """The samples of our metrics: those of a former command can be read back from its file and added to."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ FAMILIES: Mapping[str, _Family] = {
     "script_execution_status": _Family("gauge", _SCRIPT, "1 where the last run did well, 0 where it failed."),
     "script_last_run_timestamp": _Family("gauge", _SCRIPT, "When the last run ended, in seconds since 1970."),
     "migrator_pending_revisions": _Family("gauge", ("database",), "Revisions that are not applied."),
+    "migrator_database_up": _Family("gauge", ("database",), "1 where the database could be read when this was asked."),
     "migrator_lock_wait_seconds": _Family("counter", ("database",), "Seconds of waiting for the lock."),
     "migrator_batch_rows": _Family("counter", ("script", "database"), "Rows that long changes went over."),
     "migrator_throttle_seconds": _Family("counter", ("script", "database"), "Seconds that long changes stood still."),
@@ -41,56 +43,62 @@ FAMILIES: Mapping[str, _Family] = {
 """Every metric, with what a sample of it is labelled by. A counter's name in the text ends with `_total`."""
 
 
+@dataclass(eq=False)
 class Samples:
-    """Values by family and labels: histograms and counters, which add up, and gauges, of which the newest counts."""
+    """Values by family and labels: counters, which add up, and gauges, of which the newest counts.
 
-    def __init__(self) -> None:
-        self._runs: dict[Labels, list[float]] = {}
-        self._counters: dict[tuple[str, Labels], float] = {}
-        self._gauges: dict[tuple[str, Labels], float] = {}
-        self._known: dict[str, set[str]] = {}
+    `runs` is the histogram: how many runs were within each bound, and the sum of their seconds. `known` are the scripts
+    that a database has, so that those which are gone are left out of what there was before.
+    """
+
+    runs: dict[Labels, list[float]] = field(default_factory=dict)
+    counters: dict[tuple[str, Labels], float] = field(default_factory=dict)
+    gauges: dict[tuple[str, Labels], float] = field(default_factory=dict)
+    known: dict[str, set[str]] = field(default_factory=dict)
 
     def observe(self, labels: Labels, seconds: float) -> None:
         """Add one run to the histogram."""
-        self._add_runs(labels, [*(float(seconds <= bound) for bound in BUCKETS), seconds])
+        self.add_runs(labels, [*(float(seconds <= bound) for bound in BUCKETS), seconds])
 
     def add(self, family: str, labels: Labels, value: float) -> None:
         """Add to a counter."""
-        self._counters[family, labels] = self._counters.get((family, labels), 0.0) + value
+        self.counters[family, labels] = self.counters.get((family, labels), 0.0) + value
 
     def put(self, family: str, labels: Labels, value: float) -> None:
         """Set a gauge."""
-        self._gauges[family, labels] = value
-
-    def know(self, database: str, scripts: set[str]) -> None:
-        """Say which scripts a database has, so that those which are gone are left out of what there was before."""
-        self._known[database] = scripts
+        self.gauges[family, labels] = value
 
     def plus(self, newer: "Samples") -> "Samples":
         """Return these with newer ones."""
-        both = Samples()
-        both._runs = {labels: runs for labels, runs in self._runs.items() if newer._keeps(DURATION, labels)}
-        both._counters = {each: value for each, value in self._counters.items() if newer._keeps(*each)}
-        both._gauges = {each: value for each, value in self._gauges.items() if newer._keeps(*each)}
-        both._gauges |= newer._gauges
-        both._known = self._known | newer._known
-        for labels, runs in newer._runs.items():
-            both._add_runs(labels, runs)
-        for (family, labels), value in newer._counters.items():
+        both = self._where(newer.knows)
+        both.gauges |= newer.gauges
+        both.known |= newer.known
+        for labels, runs in newer.runs.items():
+            both.add_runs(labels, runs)
+        for (family, labels), value in newer.counters.items():
             both.add(family, labels, value)
         return both
 
+    def knows(self, family: str, labels: Labels) -> bool:
+        """Say whether a sample is of a script that there is, as far as is known here."""
+        known = self.known.get(_database(family, labels))
+        return known is None or FAMILIES[family].labels[0] != "script" or labels[0] in known
+
     def of(self, database: str) -> "Samples":
         """Return those of one database."""
-        some = Samples()
-        some._runs = {labels: runs for labels, runs in self._runs.items() if _database(DURATION, labels) == database}
-        some._counters = {each: value for each, value in self._counters.items() if _database(*each) == database}
-        some._gauges = {each: value for each, value in self._gauges.items() if _database(*each) == database}
-        return some
+        return self._where(lambda family, labels: _database(family, labels) == database)
+
+    def _where(self, wanted: Callable[[str, Labels], bool]) -> "Samples":
+        return Samples(
+            {labels: runs for labels, runs in self.runs.items() if wanted(DURATION, labels)},
+            {each: value for each, value in self.counters.items() if wanted(*each)},
+            {each: value for each, value in self.gauges.items() if wanted(*each)},
+            dict(self.known),
+        )
 
     def databases(self) -> list[str]:
         """Return the databases that there are samples of."""
-        return sorted({_database(*each) for each in (*self._counters, *self._gauges)})
+        return sorted({_database(*each) for each in (*self.counters, *self.gauges)})
 
     def text(self) -> str:
         """Return all in Prometheus' text format."""
@@ -143,13 +151,13 @@ class Samples:
         from prometheus_client import Metric
 
         metrics = {name: Metric(name, family.help, family.kind) for name, family in FAMILIES.items()}
-        for values, runs in sorted(self._runs.items()):
+        for values, runs in sorted(self.runs.items()):
             labels = dict(zip(_SCRIPT, values, strict=True))
             for bound, count in zip(_LE, runs[:-1], strict=True):
                 metrics[DURATION].add_sample(f"{DURATION}_bucket", {**labels, "le": bound}, count)
             metrics[DURATION].add_sample(f"{DURATION}_count", labels, runs[-2])
             metrics[DURATION].add_sample(f"{DURATION}_sum", labels, runs[-1])
-        for found, end in ((self._gauges, ""), (self._counters, "_total")):
+        for found, end in ((self.gauges, ""), (self.counters, "_total")):
             for (family, values), value in sorted(found.items()):
                 labels = dict(zip(FAMILIES[family].labels, values, strict=True))
                 metrics[family].add_sample(family + end, labels, value)
@@ -161,23 +169,20 @@ class Samples:
         if name.startswith(f"{DURATION}_"):
             self._read_run(name, labels, value)
         elif family in FAMILIES and (FAMILIES[family].kind == "counter") == (family != name):
-            found = self._gauges if family == name else self._counters
+            found = self.gauges if family == name else self.counters
             found[family, tuple(labels.get(each, "") for each in FAMILIES[family].labels)] = value
 
     def _read_run(self, name: str, labels: Mapping[str, str], value: float) -> None:
-        runs = self._runs.setdefault(tuple(labels.get(each, "") for each in _SCRIPT), [0.0] * (len(BUCKETS) + 1))
+        runs = self.runs.setdefault(tuple(labels.get(each, "") for each in _SCRIPT), [0.0] * (len(BUCKETS) + 1))
         if name.endswith("_sum"):
             runs[-1] = value
         elif labels.get("le") in _LE:
             runs[_LE.index(labels["le"])] = value
 
-    def _add_runs(self, labels: Labels, runs: list[float]) -> None:
-        before = self._runs.get(labels)
-        self._runs[labels] = [one + other for one, other in zip(before, runs, strict=True)] if before else runs
-
-    def _keeps(self, family: str, labels: Labels) -> bool:
-        known = self._known.get(_database(family, labels))
-        return known is None or FAMILIES[family].labels[0] != "script" or labels[0] in known
+    def add_runs(self, labels: Labels, runs: list[float]) -> None:
+        """Add runs to the histogram: how many within each bound, and the sum of their seconds."""
+        before = self.runs.get(labels)
+        self.runs[labels] = [one + other for one, other in zip(before, runs, strict=True)] if before else runs
 
 
 def _database(family: str, labels: Labels) -> str:

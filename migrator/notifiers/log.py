@@ -2,30 +2,26 @@
 
 import logging
 import sys
-from typing import Any
+from typing import TextIO
 
 from migrator.core.events import Event, LockWaiting, PlanMade, RunFinished, RunSettled, RunStarted
 from migrator.core.secrets import Mask
-
-_SCRIPTS = "migrator.script."
-_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
-"""What every record has; the rest came by `extra=`."""
+from migrator.notifiers._lines import SCRIPTS, cleaned, formatter
 
 
-def configure(level: str, form: str, mask: Mask) -> None:
-    """Send the log of migrator and of the scripts to stderr, without secrets. `form` is "text" or "json"."""
-    channel = logging.StreamHandler(sys.stderr)
-    channel.setFormatter(
-        _json()
-        if form == "json"
-        else logging.Formatter("[%(asctime)s] [%(levelname)s] [%(script)s] %(message)s", "%Y-%m-%d %H:%M:%S")
-    )
-    channel.addFilter(_Filter(mask))
-    root = logging.getLogger("migrator")
-    root.handlers[:] = [channel]
-    root.setLevel(logging.DEBUG)  # whoever else listens, such as the run's own tail, chooses for itself
+def configure(level: str, form: str, mask: Mask, least: str = "WARNING") -> None:
+    """Send the log and the warnings of the program to stderr, without secrets. `form` is "text" or "json".
+
+    `least` is the level from which the log files of runs want to hear of everybody's records.
+    """
+    channel = _Stderr(mask)
+    channel.setFormatter(formatter(form))
     channel.setLevel(level)
-    root.propagate = False
+    root = logging.getLogger()
+    root.handlers[:] = [channel]
+    root.setLevel(min(logging.WARNING, logging.getLevelNamesMapping()[least]))
+    logging.getLogger("migrator").setLevel(logging.DEBUG)  # whoever listens chooses for itself
+    logging.captureWarnings(True)
 
 
 class Log:
@@ -48,34 +44,12 @@ class Log:
             self._logger.info("waiting for %.0f s: %s", event.waited, event.holder)
 
 
-class _Filter(logging.Filter):
-    """Adds the script's name to a record and takes secrets out of its text."""
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes records with the script's name and without secrets."""
 
     def __init__(self, mask: Mask) -> None:
-        super().__init__()
+        super().__init__(sys.stderr)
         self._mask = mask
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.script = record.name.removeprefix(_SCRIPTS)
-        record.msg, record.args = self._mask(record.getMessage()), ()
-        for name in record.__dict__.keys() - _STANDARD:
-            record.__dict__[name] = self._clean(record.__dict__[name])
-        if record.exc_info:
-            record.exc_text = self._mask(logging.Formatter().formatException(record.exc_info))
-            record.exc_info = None
-        return True
-
-    def _clean(self, value: Any) -> Any:
-        """Return an extra field without secrets, however deep they are in it."""
-        if isinstance(value, dict):
-            return {key: self._clean(each) for key, each in value.items()}
-        if isinstance(value, list | tuple | set):
-            return [self._clean(each) for each in value]
-        return value if isinstance(value, int | float | None) else self._mask(str(value))
-
-
-def _json() -> logging.Formatter:
-    from pythonjsonlogger.json import JsonFormatter
-
-    formatter: logging.Formatter = JsonFormatter("%(asctime)s %(levelname)s %(script)s %(message)s")
-    return formatter
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(cleaned(record, self._mask, record.name.removeprefix(SCRIPTS)))

@@ -52,9 +52,7 @@ class Metrics:
             self._stands(event.run, time.time())
         elif isinstance(event, PlanMade):
             self.read(event.history, event.state, event.databases)
-        elif isinstance(event, LockWaiting):
-            self._waited[event.database] = event.waited
-        elif isinstance(event, LockTaken):
+        elif isinstance(event, LockWaiting | LockTaken):
             self._waited[event.database] = event.waited
         elif isinstance(event, BatchDone):
             self._fresh.add("migrator_batch_rows", (event.run.revision, event.run.database), event.rows)
@@ -70,13 +68,17 @@ class Metrics:
             keys = [key for key in history.of(database) if not history[key].stored]
             self._pending[database] = {key for key in keys if key not in state.applied}
             known = {*keys, *(key for key in (*state.applied, *state.blocked) if key.database == database)}
-            self._fresh.know(database, {key.id for key in known})
+            self._fresh.known[database] = {key.id for key in known}
         for run in (*state.applied.values(), *state.blocked.values()):
             if run.database in databases:
                 self._stands(run, _seconds(run.finished_at))
 
+    def reached(self, database: str, *, up: bool) -> None:
+        """Say whether a database could be read."""
+        self._fresh.put("migrator_database_up", (database,), float(up))
+
     def text(self) -> str:
-        """Return everything in Prometheus' text format."""
+        """Return everything in Prometheus' text format, for whoever serves it."""
         self._count_pending()
         return self._total.plus(self._fresh).text()
 

@@ -22,7 +22,7 @@ SECTION = 3000
 def connect(channel: Channel) -> Send:
     """Return what posts a message. Raises ConfigError, DependencyMissing."""
     need_scheme(channel, "http", "https")
-    need(channel, "httpx2", "notify")
+    need(f"notify.{channel.name}", "httpx2", "notify")
 
     def send(message: Message) -> None:
         sections = (

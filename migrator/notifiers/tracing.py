@@ -1,8 +1,7 @@
 """Spans for OpenTelemetry: deploy > step > batch. Without an SDK in the program they go nowhere."""
 
 import time
-from contextvars import Token
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, Status, StatusCode
@@ -24,6 +23,9 @@ from migrator.core.events import (
 from migrator.core.run import Run
 from migrator.core.run import Status as RunStatus
 from migrator.core.secrets import Mask
+
+if TYPE_CHECKING:
+    from contextvars import Token
 
 _SECOND = 1_000_000_000
 
@@ -72,10 +74,8 @@ class Spans:
 
     def _end(self, event: DeployEnded) -> None:
         error = self._mask(event.error.message) if event.error else ""
-        left = [each for each in self._steps.values() if each.deploy_id == event.deploy_id]
-        for step in reversed(left):  # those that ended without a word, such as in a lost connection
-            step.close(error or "it ended without a word")
-        self._steps = {name: each for name, each in self._steps.items() if each not in left}
+        for run_id in [run_id for run_id, each in self._steps.items() if each.deploy_id == event.deploy_id]:
+            self._steps.pop(run_id).end(error or "it ended without a word")  # such as in a lost connection
         deploy = self._deploys.pop(event.deploy_id, None)
         if deploy is not None:
             deploy.span.set_attribute("migrator.runs", len(event.runs))
@@ -98,7 +98,9 @@ class Spans:
         elif isinstance(event, PlanMade):
             span.set_attribute("migrator.steps", len(event.plan))
         elif isinstance(event, RunSettled):
-            span.add_event("settled an interrupted run", {**_attributes(event.run), "migrator.effect": event.run.effect})
+            span.add_event(
+                "settled an interrupted run", {**_attributes(event.run), "migrator.effect": event.run.effect}
+            )
         elif isinstance(event, Throttled):
             span.add_event("throttled", {"reason": self._mask(event.reason)})
         elif isinstance(event, Unthrottled):
@@ -114,9 +116,13 @@ class _Open:
         self._token = token
 
     def close(self, error: str) -> None:
+        self.end(error)
+        context.detach(self._token)
+
+    def end(self, error: str) -> None:
+        """End the span in whatever task this is."""
         self.span.set_status(Status(StatusCode.ERROR, error) if error else Status(StatusCode.OK))
         self.span.end()
-        context.detach(self._token)
 
 
 def _attributes(run: Run) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from migrator.notifiers._announcer import Send, need, need_scheme, post
 def connect(channel: Channel) -> Send:
     """Return what posts a message. Raises ConfigError, DependencyMissing."""
     need_scheme(channel, "http", "https")
-    need(channel, "httpx2", "notify")
+    need(f"notify.{channel.name}", "httpx2", "notify")
 
     def send(message: Message) -> None:
         document = {"id": uuid4().hex, **message.as_dict(), "text": channel.text(message)}

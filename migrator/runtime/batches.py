@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from migrator.core.batch import Checkpoint, Desired, Ledger, Next, Page, Settings, Walk, after, pause
+from migrator.core.batch import Checkpoint, Control, Desired, Ledger, Next, Page, Settings, Walk, after, pause
 from migrator.core.errors import GivenUp, RowFailed, UsageError
-from migrator.core.events import BatchDone, Event, Throttled, Unthrottled
+from migrator.core.events import Asked, BatchDone, Event, LoopBegun, Throttled, Unthrottled
 from migrator.core.pace import LIMIT, Pace
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
@@ -105,6 +105,8 @@ class Loop:
         self.tries = 0
         self._given = settings
         self.settings = settings
+        self._asked = Control()
+        self._before = 0
         self._latest = 0.0
 
     def __aiter__(self) -> AsyncIterator["Batch"]:
@@ -113,9 +115,9 @@ class Loop:
 
     @property
     def report(self) -> Mapping[str, Any]:
-        """Return what has been done, with all earlier attempts."""
+        """Return what has been done, with all earlier attempts; `before` is the rows that those did."""
         names = ("name", "rows", "total", "batches", "retries", "splits", "skipped", "throttled", "done")
-        return {name: getattr(self.checkpoint, name) for name in names}
+        return {**{name: getattr(self.checkpoint, name) for name in names}, "before": self._before}
 
     @property
     def seconds(self) -> float:
@@ -140,7 +142,11 @@ class Loop:
         self.tries = 0
         bounds = self.settings.bounds
         self.pace = self.pace.done(page.size, seconds, bounds, bounds.most(self.row_bytes))
-        self.around.publish(BatchDone(self.around.run, page.size, checkpoint.rows, seconds))
+        self.around.publish(
+            BatchDone(
+                self.around.run, page.size, checkpoint.rows, seconds, self.name, checkpoint.total, self.pace.next
+            )
+        )
 
     async def _walk(self) -> AsyncIterator["Batch"]:
         await self._claim()
@@ -167,6 +173,8 @@ class Loop:
         blank = replace(self.checkpoint, high=extent.high, total=extent.rows, done=extent.high is None)
         self.checkpoint = await self.ledger.claim(blank)
         self.row_bytes = extent.row_bytes
+        self._before = self.checkpoint.rows
+        self.around.publish(LoopBegun(self.around.run, self.name, self._before, self.checkpoint.total))
         if self.checkpoint.size:
             self.pace = Pace(self.checkpoint.size, self.checkpoint.rate)
 
@@ -194,16 +202,12 @@ class Loop:
     async def _held_back(self) -> str:
         control = await self.ledger.control(self.checkpoint.origin)
         self.settings = self._given.changed(control.settings)
+        if control != self._asked:
+            self._asked = control
+            self.around.publish(Asked(self.around.run, control))
         if control.desired is Desired.CANCEL:
-            raise GivenUp(
-                f"{self.name}: {control.by} cancelled it: {control.reason}",
-                state=f"{self.checkpoint.rows} rows are done and kept.",
-                hint=f"`migrator resume {self.checkpoint.run_id}` lets the next upgrade go on; "
-                "`migrator resolve` settles it otherwise.",
-            )
-        if control.desired is Desired.PAUSE:
-            return f"paused by {control.by}" + (f": {control.reason}" if control.reason else "")
-        return ""
+            raise GivenUp(f"{self.name}: cancelled by {control.by}: {control.reason}")
+        return control.pause
 
     async def _stood_still(self, reason: str, seconds: float) -> None:
         kind = reason.partition(":")[0]
@@ -221,10 +225,10 @@ class Loop:
         if what is Next.ROW:
             await self._pass_over(error, page)
         elif what is Next.SPLIT:
-            self.pace = self.pace.failed(page.size)
+            self.pace, self.tries = self.pace.failed(page.size), 0
             await self.move(splits=self.checkpoint.splits + 1)
         elif what is Next.SMALLER:
-            self.pace = self.pace.too_slow(page.size)
+            self.pace, self.tries = self.pace.too_slow(page.size), 0
             await self.move(splits=self.checkpoint.splits + 1)
         else:
             await asyncio.sleep(pause(self.tries, random.random()))  # noqa: S311 - spreads retries

@@ -20,6 +20,11 @@ class Connections:
         self._urls: dict[str, Url] = {}
         self._servers = AsyncExitStack()
         self._turn = asyncio.Lock()
+        self._room = 0
+
+    def make_room(self, jobs: int) -> None:
+        """Let the adapters that are made from now on hold a connection for each job, one for the lock, one beside."""
+        self._room = jobs + 2
 
     async def adapter(self, name: str) -> Adapter:
         """Return the adapter of a configured database. Raises ConfigError, DependencyMissing."""
@@ -30,7 +35,7 @@ class Connections:
                 self._adapters[name] = plugins.adapter(url.scheme).adapter(
                     name,
                     url,
-                    pool=database.pool,
+                    pool=max(database.pool, self._room),
                     connect_timeout=database.connect_timeout,
                     release=self._config.release,
                 )

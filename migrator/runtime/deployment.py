@@ -3,8 +3,9 @@
 import getpass
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from migrator.config import Config
@@ -16,15 +17,19 @@ from migrator.core.outcome import Outcome
 from migrator.core.plan import Plan
 from migrator.core.protocols import Owner, Tracker
 from migrator.core.refusals import unknown_keys
-from migrator.core.revision import Key, Revision
-from migrator.core.run import Run, State, merged
+from migrator.core.revision import Key, Revision, Script
+from migrator.core.run import Kind, Run, State, merged
 from migrator.runtime import directory, lease
 from migrator.runtime.connections import Connections
 from migrator.runtime.failures import Unanswered, answered
 from migrator.runtime.notify import Notifiers
+from migrator.runtime.runlog import RunLogs
 from migrator.runtime.runner import Runner
 from migrator.runtime.runs import Held, new_id
 from migrator.runtime.settle import settle
+
+if TYPE_CHECKING:
+    from migrator.runtime.params import Params
 
 Planner = Callable[[History, State], Plan]
 
@@ -54,14 +59,21 @@ class Deployment:
         `stored` adds the applied revisions whose files are gone, from the text that the tracker kept. Where a commit
         was never answered, the locks are taken anew and the tracker is read again before anything is said.
         """
+        async with self.reporting(command, databases):
+            outcome = await self._carried_out(make, history, databases, stored=stored, run=run)
+            self._ended = list(outcome.runs)
+        return outcome
+
+    @asynccontextmanager
+    async def reporting(self, command: str, databases: tuple[str, ...]) -> AsyncIterator[None]:
+        """Tell those who listen that a command begins and how it ends."""
         self._publish(DeployBegun(self._deploy_id, command, databases))
         try:
-            outcome = await self._carried_out(make, history, databases, stored=stored, run=run)
+            yield
         except BaseException as error:
             self._publish(DeployEnded(self._deploy_id, command, tuple(self._ended), advised(error)))
             raise
-        self._publish(DeployEnded(self._deploy_id, command, outcome.runs))
-        return outcome
+        self._publish(DeployEnded(self._deploy_id, command, tuple(self._ended)))
 
     def _publish(self, event: Event) -> None:
         if isinstance(event, RunFinished):
@@ -76,27 +88,50 @@ class Deployment:
                 state = await self.settled(held, history)
                 trackers = {name: held[name].session.tracker for name in databases}
                 full = await with_stored(history, state, trackers) if stored else history
-                plan = make(full, state)
+                plan = self._without_those_asked(make(full, state), held)
                 self._publish(PlanMade(plan, full, state, databases))
-                runs = await self._run(plan, state, held) if run else await self._runner(held).stamp_plan(plan, state)
+                runs = await self._run(plan, state, held) if run else await self.runner(held).stamp_plan(plan, state)
                 return Outcome(plan, runs, notes(history, state))
         except Unanswered as doubt:
             return await self._ask_again(doubt, history, databases)
 
-    async def _run(self, plan: Plan, state: State, held: dict[str, Held]) -> tuple[Run, ...]:
-        scripts = {
-            step.key: directory.load(step.revision, held[step.revision.database].adapter.capabilities)
-            for step in plan.steps
-        }
-        return await self._runner(held).run_plan(plan, scripts, state)
+    def _without_those_asked(self, plan: Plan, held: Mapping[str, Held]) -> Plan:
+        """Leave out the scripts that need parameters: they run when a person or a schedule gives some."""
+        beside = [step.revision for step in plan.steps if step.kind is Kind.SCRIPT]
+        if not beside:
+            return plan
+        from migrator.runtime.params import fields_of
 
-    def _runner(self, held: dict[str, Held]) -> Runner:
+        loaded = self.loaded(beside, held)
+        asking = {key for key, script in loaded.items() if any(each.required for each in fields_of(script))}
+        return Plan(tuple(step for step in plan.steps if step.key not in asking))
+
+    async def _run(self, plan: Plan, state: State, held: dict[str, Held]) -> tuple[Run, ...]:
+        revisions = [step.revision for step in plan.steps]
+        if any(each.header.requires for each in revisions):
+            from migrator.runtime.requirements import refuse_missing
+
+            await refuse_missing(revisions, self._connections)
+        scripts = self.loaded(revisions, held)
+        given = {each.key: params for each in revisions if (params := _defaults(each, scripts[each.key])) is not None}
+        return await self.runner(held, given).run_plan(plan, scripts, state)
+
+    def loaded(self, revisions: Sequence[Revision], held: Mapping[str, Held]) -> dict[Key, Script]:
+        """Return the scripts of revisions, loaded before the first of them runs."""
+        return {each.key: directory.load(each, held[each.database].adapter.capabilities) for each in revisions}
+
+    def runner(self, held: Mapping[str, Held], params: "Mapping[Key, Params] | None" = None) -> Runner:
+        """Return what runs plans under these locks."""
+        for each in (params or {}).values():
+            self._config.mask().learn(each.secrets)
         return Runner(
             held,
             self._connections,
             timeout=self._config.timeout,
             publish=self._publish,
             mask=self._config.mask(),
+            logs=RunLogs(self._config.logs, self._config.mask()),
+            params=params,
         )
 
     async def _ask_again(self, doubt: Unanswered, history: History, databases: tuple[str, ...]) -> Outcome:
@@ -126,6 +161,15 @@ class Deployment:
                 )
                 held[name] = Held(adapter, session, fence, owner, self._deploy_id)
             yield {name: held[name] for name in databases}
+
+
+def _defaults(revision: Revision, script: Script) -> "Params | None":
+    """Return the parameters of a script to which nobody gives any. UsageError where one of them is required."""
+    if script.Params is None:
+        return None
+    from migrator.runtime.params import read
+
+    return read(revision, script, {})
 
 
 async def with_stored(history: History, state: State, trackers: dict[str, Tracker]) -> History:

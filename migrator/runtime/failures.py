@@ -1,7 +1,7 @@
 """What a failed step means: what it did to the database, what to record, what to tell the person on call."""
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from migrator.core.errors import (
@@ -20,7 +20,7 @@ from migrator.core.errors import (
 from migrator.core.outcome import Outcome
 from migrator.core.plan import Plan
 from migrator.core.revision import Direction
-from migrator.core.run import Effect, Run, State, Status
+from migrator.core.run import Effect, Kind, Run, State, Status
 
 
 class Failure(Exception):
@@ -60,6 +60,16 @@ class Failure(Exception):
         if run.transactional or not self.touched:
             return Effect.NONE
         return self.effect or (Effect.UNKNOWN if run.cursor is None else Effect.PARTIAL)
+
+    def kept(self, lines: Collection[str]) -> Mapping[str, Any] | None:
+        """Return what the run keeps of its failure: the last lines of its log, and which error it was, for statistics.
+
+        The latter where `reason` says nothing: it is the driver's own class where a driver raised it.
+        """
+        cause = self.__cause__
+        origin = cause.__cause__ or cause if isinstance(cause, DatabaseError) else cause
+        known = {"error_class": type(origin).__name__} if self.reason == "error" and origin is not None else {}
+        return {**known, **({"log": list(lines)} if lines else {})} or None
 
 
 class Unanswered(Exception):
@@ -157,6 +167,8 @@ def _hint(run: Run, failure: Failure, *, rerunnable: bool) -> str:
     if failure.reason == "timeout":
         lead = 'Give it more time (`timeout = "30m"` in the revision), or do less at once. '
     again = f"`migrator {run.direction} {run.database}:{'head' if run.direction is Direction.UPGRADE else '-1'}`"
+    if run.kind is Kind.SCRIPT and run.direction is Direction.UPGRADE:
+        again = f"`migrator run {run.key}`"
     if run.effect is Effect.NONE or rerunnable:
         return f"{lead}Correct {run.path}, then run {again} again."
     return (

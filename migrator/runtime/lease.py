@@ -55,7 +55,7 @@ async def _acquire(lock: Lock, database: str, owner: Owner, wait: float, publish
                 publish(LockWaiting(database, error.message, now - began))
                 told = now
         else:
-            publish(LockTaken(database, time.monotonic() - began))
+            publish(LockTaken(database, time.monotonic() - began if told > began else 0.0))
             return fence
         await asyncio.sleep(min(random.uniform(*POLL), max(wait - (now - began), 0.0)))  # noqa: S311 - jitter
 

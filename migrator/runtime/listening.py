@@ -2,7 +2,7 @@
 
 from migrator import plugins
 from migrator.config import Config
-from migrator.notifiers._announcer import Announcer
+from migrator.notifiers._announcer import Announcer, need
 from migrator.runtime.notify import Notifiers
 
 
@@ -15,10 +15,12 @@ def listen(config: Config, notifiers: Notifiers) -> None:
             notifiers.add(Announcer(channel, config.environment, mask, send))
     metrics = config.metrics
     if metrics.textfile or metrics.push:
+        need("metrics", "prometheus_client", "metrics")
         from migrator.notifiers.metrics import Metrics
 
         notifiers.add(Metrics(metrics.textfile, metrics.push, {"job": metrics.job, "environment": config.environment}))
     if config.tracing:
+        need("tracing", "opentelemetry", "otel")
         from migrator.notifiers.tracing import Spans
 
         notifiers.accompany(Spans(config.environment, mask))

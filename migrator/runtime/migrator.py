@@ -1,22 +1,27 @@
 """Migrator: what the commands ask. Each method is one command and returns values; nothing is printed here."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migrator.config import Config, load
+from migrator.core.errors import DatabaseError
 from migrator.core.history import History
-from migrator.core.protocols import Findings, Holder, Notifier, Tracker
+from migrator.core.protocols import Holder, Notifier, Tracker
 from migrator.core.report import DatabaseReport, lines_of
 from migrator.core.revision import Revision
-from migrator.core.run import State, merged, state_of
+from migrator.core.run import State, merged
+from migrator.core.scripts import Scripts
 from migrator.runtime import directory
 from migrator.runtime.connections import Connections
 from migrator.runtime.notify import Notifiers
+from migrator.runtime.reading import state_in
 
 if TYPE_CHECKING:
-    from migrator.core.outcome import Decision, Outcome, Resolution, Shown, Verification
+    from migrator.core.health import Health
+    from migrator.core.outcome import Decision, Outcome, Resolution, ScriptsOutcome, Shown, Verification
     from migrator.core.plan import Plan
+    from migrator.notifiers.metrics import Metrics
     from migrator.runtime.deployment import Deployment, Planner
     from migrator.runtime.past import Past
 
@@ -56,12 +61,14 @@ class Migrator:
         from migrator.core.target import Target
 
         wanted = [Target.parse(text) for text in targets or ("head",)]
-        scope = self._scope(databases)
-        history = History(self._read())
-        make = planning.again if force else planning.upgrade
+        scope, here = self._scope(databases), self.config.environment
+        history, scripts = self._read()
 
         def plan(history: History, state: State) -> "Plan":
-            return make(history, state, wanted, scope)
+            if force:
+                return planning.again(history, state, wanted, scope)
+            ordered = planning.upgrade(history, state, wanted, scope, here)
+            return planning.with_scripts(ordered, scripts, state, wanted, scope, here)
 
         reach = _reach(history, scope)
         if dry_run or self.config.dry_run:
@@ -78,14 +85,45 @@ class Migrator:
 
         wanted = [Target.parse(text) for text in targets]
         scope = self._scope(databases)
+        history, scripts = self._read()
+        beside = scripts.named(targets, scope)
 
         def plan(history: History, state: State) -> "Plan":
+            if beside:
+                return planning.back(beside)
             return planning.downgrade(history, state, wanted, scope)
 
-        history, everything = History(self._read()), tuple(self.config.databases)
+        everything = tuple(self.config.databases)
         if dry_run or self.config.dry_run:
             return await self._only_plan(plan, history, everything)
         return await self._deployment().carry_out("downgrade", plan, history, everything, stored=True)
+
+    async def run(
+        self,
+        *names: str,
+        tags: Sequence[str] = (),
+        params: "Mapping[str, Any] | None" = None,
+        databases: Sequence[str] = (),
+        jobs: int = 1,
+        keep_going: bool = False,
+        force: bool = False,
+        timeout: float | None = None,
+        dry_run: bool = False,
+    ) -> "ScriptsOutcome":
+        """Run scripts, by name or tag, in the order of their `depends_on`, and return one result for each.
+
+        `params` are texts or values; each script gets those that it knows. `timeout` is in seconds for each script.
+        A script that fails is a result, not an error. Raises TargetNotFound, UsageError, DependencyMissing,
+        ResolveNeeded (not with `force`), LockHeld, before anything starts.
+        """
+        from migrator.runtime.running import Wanted, run
+
+        scope = self._scope(databases)
+        history, scripts = self._read()
+        chosen = scripts.choose(names, tags, scope)
+        wanted = Wanted(chosen, params or {}, jobs, keep_going, force, timeout, dry_run or self.config.dry_run)
+        self._connections.make_room(jobs)
+        return await run(self._deployment(), wanted, history, self._connections, self.config.environment)
 
     async def stamp(self, *targets: str, databases: Sequence[str] = (), dry_run: bool = False) -> "Outcome":
         """Write the tracker as if the targets had been reached, without running anything; return the runs written."""
@@ -98,20 +136,20 @@ class Migrator:
         def plan(history: History, state: State) -> "Plan":
             return planning.stamp(history, state, wanted, scope)
 
-        history, everything = History(self._read()), tuple(self.config.databases)
+        history, everything = self._read()[0], tuple(self.config.databases)
         if dry_run or self.config.dry_run:
             return await self._only_plan(plan, history, everything)
         return await self._deployment().carry_out("stamp", plan, history, everything, stored=True, run=False)
 
     async def status(self, databases: Sequence[str] = ()) -> tuple[DatabaseReport, ...]:
         """Return what is applied and what is not. Takes no lock and changes nothing."""
-        history = History(self._read())
+        history = self._read()[0]
         return tuple([await self._report(name, history) for name in self._scope(databases)])
 
     async def history(self, databases: Sequence[str] = ()) -> History:
         """Return the checked graph of the revision files. Touches no database."""
         self._scope(databases)
-        return History(self._read())
+        return self._read()[0]
 
     async def show(self, target: str, databases: Sequence[str] = ()) -> "Shown":
         """Return one revision in full: its file, its state, and the text that ran."""
@@ -121,8 +159,11 @@ class Migrator:
         from migrator.runtime.deployment import with_stored
 
         scope = self._scope(databases)
-        history = History(self._read())
+        history, scripts = self._read()
+        beside = scripts.named([target], scope)
         async with self._peek(tuple(self.config.databases)) as (state, trackers):
+            if beside:
+                return await self._show_script(beside[0], state)
             full = await with_stored(history, state, trackers)
             key = planning.one(full, Target.parse(target), scope)
             stored = await trackers[key.database].sources([key.id]) if key in state.applied else {}
@@ -131,17 +172,40 @@ class Migrator:
         text = "" if full[key].stored else full[key].source
         return Shown(line, text, stored.get(key.id, ("", ""))[1], full[key].header)
 
-    async def verify(self, *targets: str, databases: Sequence[str] = ()) -> "tuple[Verification, ...]":
-        """Ask the verify of applied revisions (all, or these) and return the answers. Changes nothing."""
+    async def _show_script(self, script: Revision, state: State) -> "Shown":
+        from migrator.core.outcome import Shown
+        from migrator.core.report import script_line
+        from migrator.runtime.params import fields_of
+
+        adapter = await self._connections.adapter(script.database)
+        fields = fields_of(directory.load(script, adapter.capabilities))
+        params = tuple((each.name, each.type, each.default) for each in fields)
+        return Shown(script_line(script, state), script.source, "", script.header, params)
+
+    async def verify(
+        self, *targets: str, databases: Sequence[str] = (), tags: Sequence[str] = (), jobs: int = 1
+    ) -> "tuple[Verification, ...]":
+        """Ask the verify of what is applied (all of it, or these targets, or these tags) and return the answers.
+
+        `jobs` are asked at once. Changes nothing but the list of runs, in which each answer is recorded.
+        """
         from migrator.core import plan as planning
         from migrator.core.target import Target
+        from migrator.runtime.deployment import owner_of
         from migrator.runtime.verifying import verify
 
         scope = self._scope(databases)
-        history = History(self._read())
+        history, scripts = self._read()
+        self._connections.make_room(jobs)
+        beside = scripts.named(targets, scope)
         async with self._peek(scope) as (state, _):
-            keys = [planning.one(history, Target.parse(text), scope) for text in targets]
-        return await verify([history[key] for key in keys or state.applied if key in history], self._connections)
+            keys = [] if beside else [planning.one(history, Target.parse(text), scope) for text in targets]
+        asked = [history[key] for key in keys or state.applied if key in history]
+        asked = list(beside) or (
+            asked if targets else [*asked, *(scripts[key] for key in state.scripts if key in scripts)]
+        )
+        chosen = [each for each in asked if not tags or set(tags) & set(each.header.tags)]
+        return await verify(chosen, self._connections, owner_of(self.config), jobs)
 
     async def resolve(self, run_id: str, decision: "Decision | None" = None, reason: str = "") -> "Resolution":
         """Record what a person decided about a run that left something behind; return the run, and what verify says.
@@ -150,7 +214,7 @@ class Migrator:
         """
         from migrator.runtime.resolving import resolve
 
-        history = History(self._read())
+        history = self._read()[0]
         deployment = self._deployment()
         async with deployment.hold(tuple(self.config.databases)) as held:
             state = await deployment.settled(held, history)
@@ -168,11 +232,11 @@ class Migrator:
                 holders[name] = await evict
         return holders
 
-    async def doctor(self, databases: Sequence[str] = ()) -> dict[str, Findings]:
-        """Look at every database and its files; the findings by database name. Changes nothing."""
+    async def doctor(self, databases: Sequence[str] = ()) -> "Health":
+        """Look at every database and its files, and return how well they are. Changes nothing, takes no lock."""
         from migrator.runtime.examining import examine
 
-        return {name: await examine(name, self.config, self._connections) for name in self._scope(databases)}
+        return await examine(self._scope(databases), self.config, self._connections)
 
     @property
     def past(self) -> "Past":
@@ -181,15 +245,28 @@ class Migrator:
 
         return Past(self.config, self._connections)
 
+    async def measure(self, metrics: "Metrics") -> None:
+        """Let metrics read where every database stands now, or that it is silent, for whoever serves them."""
+        history = self._read()[0]
+        for name in self.config.databases:
+            try:
+                async with self._peek((name,)) as (state, _):
+                    metrics.read(history, state, (name,))
+            except DatabaseError:
+                metrics.reached(name, up=False)
+            else:
+                metrics.reached(name, up=True)
+
     def _scope(self, databases: Sequence[str]) -> tuple[str, ...]:
         return tuple(self.config.database(name).name for name in databases) or tuple(self.config.databases)
 
-    def _read(self) -> list[Revision]:
-        return [
-            revision
-            for database in self.config.databases.values()
-            for revision in directory.read(database, self.config.root)
+    def _read(self) -> tuple[History, Scripts]:
+        """Return the ordered revisions and the scripts beside them, each checked."""
+        found = [
+            each for database in self.config.databases.values() for each in directory.read(database, self.config.root)
         ]
+        history = History(each for each in found if not each.header.repeatable)
+        return history, Scripts([each for each in found if each.header.repeatable], history)
 
     def _deployment(self) -> "Deployment":
         from migrator.runtime.deployment import Deployment
@@ -218,12 +295,12 @@ class Migrator:
             for name in databases:
                 adapter = await self._connections.adapter(name)
                 trackers[name] = (await stack.enter_async_context(adapter.session())).tracker
-            yield merged([state_of(await tracker.runs()) for tracker in trackers.values()]), trackers
+            yield merged([await state_in(tracker) for tracker in trackers.values()]), trackers
 
     async def _report(self, name: str, history: History) -> DatabaseReport:
         adapter = await self._connections.adapter(name)
         async with adapter.session() as session:
-            state = state_of(await session.tracker.runs())
+            state = await state_in(session.tracker)
             holder: Holder | None = await session.lock.holder() if state.running else None
         lines = lines_of(history, state, name, holder)
         return DatabaseReport(name, adapter.kind, self._connections.address(name), lines, str(holder or ""))

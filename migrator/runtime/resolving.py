@@ -42,10 +42,12 @@ async def resolve(
             hint=f'For example: `migrator resolve {run.run_id} --{decision} --reason "the index is there"`',
         )
     status, effect = _ENDS[decision]
+    if run.kind is Kind.SCRIPT and status is Status.FAILED:
+        effect = Effect.NONE  # nothing in the order waits for it
     pending = replace(
         run,
         run_id=new_id(),
-        kind=Kind.RESOLVE,
+        kind=Kind.SCRIPT if run.kind is Kind.SCRIPT else Kind.RESOLVE,
         status=Status.PENDING,
         effect=Effect.UNKNOWN,
         attempt=run.attempt + 1,

@@ -25,8 +25,10 @@ from migrator.core.revision import Direction, Key, Script
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.secrets import Mask
 from migrator.runtime.failures import Failure, Unanswered, explained, overtaken, said
+from migrator.runtime.lifecycle import clean_up, validate
+from migrator.runtime.params import Params
+from migrator.runtime.runlog import RunLog, RunLogs
 from migrator.runtime.runs import Held, new_run
-from migrator.runtime.tail import Tail
 from migrator.runtime.verdict import Verdict, check
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class _Work:
     script: Script
     following: Run | None
     place: tuple[int, int]
+    log: RunLog
+    params: Params
 
 
 @dataclass
@@ -71,8 +75,12 @@ class Runner:
         timeout: float,
         publish: Callable[[Event], None],
         mask: Mask,
+        logs: RunLogs,
+        params: Mapping[Key, Params] | None = None,
     ) -> None:
         self._held = held
+        self._logs = logs
+        self._params = params or {}
         self._databases = databases
         self._timeout = timeout
         self._publish = publish
@@ -85,17 +93,24 @@ class Runner:
 
         Raises Unanswered where a commit was never answered: then the tracker must be asked again, under the lock.
         """
-        runs = [new_run(step, self._held[step.revision.database], state) for step in plan.steps]
+        runs = [self._new_run(step, state) for step in plan.steps]
         try:
             for index, (step, run) in enumerate(zip(plan.steps, runs, strict=True)):
                 following = runs[index + 1] if index + 1 < len(runs) else None
                 rides = following if _may_ride(run, following) else None
-                await self._run(_Work(step, run, scripts[step.key], rides, (index + 1, len(runs))))
+                place, log = (index + 1, len(runs)), self._logs.of(run)
+                given = self._params.get(step.key, Params())
+                await self._run(_Work(step, run, scripts[step.key], rides, place, log, given))
         except OutcomeUnknown as error:
             raise Unanswered(plan, runs[len(self._done)], tuple(self._done), error) from error
         finally:
             await self._take_back()
         return tuple(self._done)
+
+    def _new_run(self, step: Step, state: State) -> Run:
+        run = self._logs.named(new_run(step, self._held[step.revision.database], state))
+        given = self._params.get(step.key)
+        return run if given is None else replace(run, params=given.shown)
 
     async def stamp_plan(self, plan: Plan, state: State) -> tuple[Run, ...]:
         """Record every step as done without running anything, and return the runs."""
@@ -114,14 +129,18 @@ class Runner:
         self._ahead = None
         self._publish(RunStarted(run, *work.place))
         began = time.perf_counter()
-        with Tail(run.revision, self._mask) as tail:
+        with work.log as log:
             try:
                 done = await self._persist(work)
             except (Failure, asyncio.CancelledError) as error:
-                raise await self._failed(work, error, began, tail) from error
+                raise await self._failed(work, error, began) from error
+            finally:
+                await clean_up(work.script, run, work.params, self._held[run.database].adapter, self._databases)
+            done = replace(done, duration_ms=_since(began))
+            log.ended(done)
         self._ahead = work.following
-        self._done.append(replace(done, duration_ms=_since(began)))
-        self._publish(RunFinished(self._done[-1], *work.place))
+        self._done.append(done)
+        self._publish(RunFinished(done, *work.place))
 
     async def _persist(self, work: _Work) -> Run:
         """Run one step, and begin it again where the server says that it may succeed and nothing of it can be left.
@@ -188,20 +207,24 @@ class Runner:
         )
         async with opened as context:
             loops = self._lend(context, work) if work.step.batched else None
+            context.lines, context.params = work.log.lines, work.params.value
             try:
+                if work.step.direction is Direction.UPGRADE:
+                    await validate(work.script, context)
+                if work.script.setup is not None:
+                    await work.script.setup(context)
                 await function(context)
                 await context.settle()
                 if loops is not None:
                     loops.check_done()
                     done = replace(done, progress=loops.report)
-                if work.step.direction is Direction.UPGRADE:
-                    await check(work.script, context)
-                await held.session.tracker.finish(done, work.following)
-                scope.reschedule(None)  # the work is done, and what is left must not be cut: the commit
             finally:
-                seen.touched = context.touched
-                sent = {"statements": context.sent} if context.sent else None
-                seen.progress = sent if loops is None else loops.report
+                seen.touched, context.lines = context.touched, None
+                seen.progress = context.progress if loops is None else loops.report
+            if work.step.direction is Direction.UPGRADE:
+                await check(work.script, context)
+            await held.session.tracker.finish(done, work.following)
+            scope.reschedule(None)  # the work is done, and what is left must not be cut: the commit
         return done
 
     def _lend(self, context: Context, work: _Work) -> "Loops":
@@ -212,9 +235,7 @@ class Runner:
         context.tools = loops
         return loops
 
-    async def _failed(
-        self, work: _Work, error: Failure | asyncio.CancelledError, began: float, tail: Tail
-    ) -> BaseException:
+    async def _failed(self, work: _Work, error: Failure | asyncio.CancelledError, began: float) -> BaseException:
         """Record a failure as far as it can be, and return what the caller is to raise."""
         failure = error if isinstance(error, Failure) else Failure("stopped", "cancelled", touched=True)
         if failure.reason == "verify_failed" and work.step.revision.header.on_failed_verify == "downgrade":
@@ -226,8 +247,10 @@ class Runner:
             error=self._mask(str(failure)),
             duration_ms=_since(began),
             progress=failure.progress,
-            result={"log": list(tail.lines)} if tail.lines else None,
+            result=failure.kept(work.log.lines),
         )
+        work.log.failed(failure.__cause__ or failure)
+        work.log.ended(run)
         try:
             recorded = not failure.unanswered(work.run) and await self._record(run)
         except TrackerRefused as refused:

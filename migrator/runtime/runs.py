@@ -26,7 +26,7 @@ class Held:
     deploy_id: str
 
 
-def new_run(step: Step, held: Held, state: State, kind: Kind = Kind.REVISION) -> Run:
+def new_run(step: Step, held: Held, state: State, kind: Kind | None = None) -> Run:
     """Return the pending run of a step, ready for `Tracker.start`."""
     revision, owner, run_id = step.revision, held.owner, new_id()
     return Run(
@@ -34,7 +34,7 @@ def new_run(step: Step, held: Held, state: State, kind: Kind = Kind.REVISION) ->
         database=revision.database,
         revision=revision.id,
         title=revision.title,
-        kind=kind,
+        kind=kind or step.kind,
         direction=step.direction,
         forced=step.forced,
         attempt=state.attempts.get(step.key, 0) + 1,

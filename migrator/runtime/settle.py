@@ -8,8 +8,9 @@ from migrator.core.events import Event, RunSettled
 from migrator.core.history import History
 from migrator.core.protocols import Databases
 from migrator.core.revision import Direction
-from migrator.core.run import Effect, Run, State, Status, state_of
+from migrator.core.run import Effect, Run, State, Status
 from migrator.runtime import directory
+from migrator.runtime.reading import state_in
 from migrator.runtime.runs import Held
 from migrator.runtime.verdict import Verdict, check
 
@@ -21,14 +22,14 @@ async def settle(held: Held, history: History, databases: Databases, publish: Ca
     success. One in batches did what its checkpoints say. Any other is asked by its verify. Each judgement commits by
     itself.
     """
-    state = state_of(await held.session.tracker.runs())
+    state = await state_in(held.session.tracker)
     if not state.running:
         return state
     for run in state.running:
         ended = await _judged(replace(run, fence=held.fence), held, history, databases)
         await held.session.tracker.finish(ended)
         publish(RunSettled(ended, history[run.key].header.tags if run.key in history else ()))
-    return state_of(await held.session.tracker.runs())
+    return await state_in(held.session.tracker)
 
 
 async def _judged(run: Run, held: Held, history: History, databases: Databases) -> Run:

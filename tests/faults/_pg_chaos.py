@@ -1,6 +1,5 @@
 """Random faults on PostgreSQL, with a pooler in between or without: the revisions, the faults, and the rounds."""
 
-import os
 import random
 import signal
 import time
@@ -27,6 +26,9 @@ ROUND = 90.0
 WRONG = 5
 """How many violations end a round."""
 
+PAUSES = (0.1, 0.2, 0.4)
+"""Longest seconds between two faults, one for each round: dense faults hit the beginnings, rare ones the ends."""
+
 RESTART_EVERY = 3.0
 """Seconds between two ends of the server or of the pooler: shorter, and nobody gets to work."""
 
@@ -37,13 +39,17 @@ ENDS = frozenset({0, 1, 4, 12, 14, 130, -signal.SIGKILL, -signal.SIGTERM})
 RESTARTS = ("restart", "crash", "pooler")
 
 _DOWN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_SLOW = (
+    "CREATE FUNCTION slow(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS "
+    "$$ BEGIN IF i % 400 = 0 THEN PERFORM pg_sleep(0.02); END IF; RETURN i; END $$"
+)
+"""Called for every row of an index: a build takes a quarter of a second, and can be hit in its middle."""
+
 _PROLOGUE = (
     'await ctx.execute("CREATE TABLE evidence (revision text NOT NULL, pid int DEFAULT pg_backend_pid())")',
-    'await ctx.execute("CREATE UNIQUE INDEX once ON evidence (revision) WHERE revision LIKE \'plain%\'")',
+    "await ctx.execute(\"CREATE UNIQUE INDEX once ON evidence (revision) WHERE revision LIKE 'plain%'\")",
     'await ctx.execute("CREATE TABLE items AS SELECT i AS id, 0 AS counted FROM generate_series(1, 4000) AS i")',
-    # Called for every row of an index: a build takes a quarter of a second, and can be hit in its middle.
-    'await ctx.execute("CREATE FUNCTION slow(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS '
-    '$$ BEGIN IF i % 400 = 0 THEN PERFORM pg_sleep(0.02); END IF; RETURN i; END $$")',
+    f'await ctx.execute("{_SLOW}")',
 )
 _PAUSE = "await asyncio.sleep(0.06)"
 _SLEEP = 'await ctx.execute("SELECT pg_sleep(0.06)")'
@@ -168,7 +174,7 @@ class Injector:
         """Deploy, with faults, until everything is applied; then once more in peace, and look."""
         team = [self._deployer(ground) for _ in range(DEPLOYERS)]
         wrong: list[str] = []
-        done, end = 0, time.monotonic() + ROUND
+        done, end, pause = 0, time.monotonic() + ROUND, self.chance.choice(PAUSES)
         try:
             while ground.left() and time.monotonic() < end and len(wrong) < WRONG:
                 at = self.chance.randrange(len(team))
@@ -178,7 +184,7 @@ class Injector:
                 elif done < limit and self._fault(ground, team):
                     done += 1
                     wrong += violations(ground.url, ground.ordered, final=False, alone=False)
-                time.sleep(self.chance.uniform(0.0, 0.18))
+                time.sleep(self.chance.uniform(0.0, pause))
             wrong += [f"not applied after {ROUND:g} s: {ground.left()}"] if ground.left() else []
             for one in team:
                 wrong += self._ended(one, ground)
@@ -196,7 +202,8 @@ class Injector:
         hit = self._to_all(kind) if kind in RESTARTS else self._to_session(kind, ground)
         if kind in ("kill", "stop", "terminate"):
             hit = self._to_process(kind, ground, team)
-        self.counts[kind] += hit
+        if hit:
+            self.counts[kind] += 1
         return hit
 
     def _to_process(self, kind: str, ground: Ground, team: Sequence[Deployer]) -> bool:
@@ -280,7 +287,7 @@ class Injector:
 
 
 def _strange(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.name not in ("migrator.toml", "revisions", "tmp")]
+    return [path for path in folder.iterdir() if path.name not in ("migrator.toml", "revisions", "logs", "tmp")]
 
 
 def _in_folder(folder: Path) -> list[int]:
@@ -296,7 +303,7 @@ def _in_folder(folder: Path) -> list[int]:
 def _ports(pid: int) -> list[int]:
     """Return the local ports of a process's open connections."""
     with suppress(OSError):
-        links = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+        links = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
         rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
         return [int(row[1].split(":")[1], 16) for row in rows if f"socket:[{row[9]}]" in links and row[3] == "01"]
     return []

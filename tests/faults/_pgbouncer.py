@@ -69,9 +69,10 @@ class Pooler:
     def _configure(self) -> None:
         server = self._server
         path = self._folder / "pgbouncer.ini"
+        password = unquote(server.password or "")
         lines = [
             "[databases]",
-            f"* = host={server.hostname} port={server.port} user={server.username} password={unquote(server.password or '')}",
+            f"* = host={server.hostname} port={server.port} user={server.username} password={password}",
             "[pgbouncer]",
             "listen_addr = 127.0.0.1",
             f"listen_port = {self.port}",
@@ -79,6 +80,7 @@ class Pooler:
             "auth_type = any",
             "pool_mode = transaction",
             f"default_pool_size = {self._size}",
+            "server_round_robin = 1",  # each transaction meets another session than the last
             "max_client_conn = 200",
             "server_login_retry = 1",  # seconds; 15 would make every restart of the server a long one
         ]

@@ -12,7 +12,7 @@ SHORT, WHOLE = 40, 1000
 
 
 def test_chaos(tmp_path: Path, seed: int, everything: bool) -> None:
-    """Killed, stopped and overtaken, cut off, cancelled, the server gone: all of it is there at the end, exactly once."""
+    """Killed, stopped and overtaken, cancelled, the server gone: all of it is there at the end, exactly once."""
     wanted = int(os.environ.get("MIGRATOR_CHAOS") or (WHOLE if everything else SHORT))
     with Server(tmp_path / "server") as server:
         wrong = Injector(random.Random(seed), server).go(tmp_path, wanted)

@@ -10,10 +10,10 @@ from migrator.adapters.postgres import Context as PostgresContext
 from migrator.config import load
 from migrator.core.errors import DatabaseError, LockHeld, RunFailed, VerifyFailed
 from migrator.core.events import Event, RunFinished
+from migrator.core.health import Health
 from migrator.core.history import History
 from migrator.core.outcome import Outcome, Shown, Verification
 from migrator.core.plan import Plan, Step
-from migrator.core.protocols import Findings
 from migrator.core.report import DatabaseReport, Line
 from migrator.core.revision import Direction, Key
 from migrator.core.run import Effect, Run, Status
@@ -53,7 +53,9 @@ async def look(config: Config) -> None:
         assert_type(await migrator.history(["main"]), History)
         assert_type(await migrator.show("3f2a"), Shown)
         assert_type(await migrator.verify("3f2a", databases=("main",)), tuple[Verification, ...])
-        assert_type(await migrator.doctor(), dict[str, Findings])
+        health = await migrator.doctor()
+        assert_type(health, Health)
+        assert_type(health.ready, bool)
 
 
 async def back(config: Config) -> Status:

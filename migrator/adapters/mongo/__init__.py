@@ -18,7 +18,8 @@ KIND = "mongo"
 SCHEMES = ("mongodb", "mongodb+srv")
 EXTRA = "mongo"
 DEFAULT_PORT = 27017
-CAPABILITIES = Capabilities(transactions=True, transaction_default=False, sql=False)
+SIGNALS = ("query", "lag", "long_transactions")
+CAPABILITIES = Capabilities(transactions=True, transaction_default=False, sql=False, signals=SIGNALS)
 
 __all__ = ["CAPABILITIES", "DEFAULT_PORT", "EXTRA", "KIND", "SCHEMES", "Context", "adapter"]
 

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pymongo
@@ -23,6 +23,9 @@ from migrator.adapters.mongo._work import Work
 from migrator.core.errors import ConfigError, MigratorError
 from migrator.core.protocols import ConnectionStatus, Databases, Findings
 from migrator.core.url import Url
+
+if TYPE_CHECKING:
+    from migrator.adapters.mongo._signals import MongoSignals
 
 PAUSE = 0.05
 """Seconds between a failed opening and the end of its client."""
@@ -93,6 +96,17 @@ class MongoAdapter:
             with translated(self._name, secrets=self._url.secrets()):
                 yield Context(None, databases, self._database(connected))
 
+    @asynccontextmanager
+    async def signals(self) -> AsyncIterator["MongoSignals"]:
+        """Open a client of its own, which looks at the members of the set often."""
+        from migrator.adapters.mongo._signals import HEARTBEAT, MongoSignals
+
+        connected = await self._connect(heartbeatFrequencyMS=HEARTBEAT)
+        try:
+            yield MongoSignals(self._database(connected), self._name, self._appname)
+        finally:
+            await _disconnect(connected)
+
     def status(self) -> ConnectionStatus:
         """Say how the shared client stands."""
         return self._shared.status()
@@ -113,14 +127,14 @@ class MongoAdapter:
     def _database(self, connected: Connected) -> AsyncDatabase[dict[str, Any]]:
         return connected.client.get_database(self._url.database)
 
-    async def _connect(self) -> Connected:
+    async def _connect(self, **options: Any) -> Connected:
         """Open the client and ask who answers.
 
         The driver itself tries a refused connection again, every half second, until the time is over; a wrong password
         it tries once.
         """
         with translated(f"{self._name}: connect to {self._url}", opening=True, secrets=self._url.secrets()):
-            client = self._client()
+            client = self._client(options)
             try:
                 with pymongo.timeout(self._connect_timeout):
                     hello = await client.admin.command("hello")
@@ -132,7 +146,7 @@ class MongoAdapter:
                 raise
         return Connected(client, "setName" in hello or hello.get("msg") == "isdbgrid")
 
-    def _client(self) -> AsyncMongoClient[dict[str, Any]]:
+    def _client(self, more: dict[str, Any]) -> AsyncMongoClient[dict[str, Any]]:
         wait = int(self._connect_timeout * 1000)
         defaults = {
             "maxPoolSize": max(self._pool, 2) + 1,  # one for the renewals of the lock
@@ -142,7 +156,7 @@ class MongoAdapter:
             "retryWrites": True,
         }
         given = {name.lower() for name, _ in self._url.params}
-        options: dict[str, Any] = {name: value for name, value in defaults.items() if name.lower() not in given}
+        options: dict[str, Any] = {name: value for name, value in defaults.items() if name.lower() not in given} | more
         if self._url.user:
             # Never inside the address: the driver quotes addresses in its messages.
             options |= {"username": self._url.user, "password": self._url.password}

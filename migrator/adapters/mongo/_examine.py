@@ -93,22 +93,22 @@ def _rights(told: Mapping[str, Any], database: str) -> Finding:
 
 async def _tracker(db: AsyncDatabase[dict[str, Any]], lock: Mapping[str, Any]) -> Finding:
     if "tracker" not in lock:
-        return Finding("ok", "tracker", "there is none yet; the first upgrade creates it")
+        return Finding("ok", "tracker", "there is none yet; the first upgrade creates it", value=0.0)
     version = int(lock["tracker"]["version"])
     if version > VERSION:
         text = f"its version is {version}, this migrator knows {VERSION}"
-        return Finding("fail", "tracker", text, "Deploy the newer migrator that wrote it.")
+        return Finding("fail", "tracker", text, "Deploy the newer migrator that wrote it.", 1.0)
     try:
         indexes = await db.get_collection(TRACKER).index_information()
     except OperationFailure:
-        return Finding("warn", "tracker", "its indexes cannot be read", "Grant the user dbAdmin on this database.")
+        return Finding("warn", "tracker", "its indexes cannot be read", "Grant the user dbAdmin on this database.", 1.0)
     missing = [name for name in ("one_pending", "one_success") if name not in indexes]
     if missing:
         text = f"its index {' and '.join(missing)} is missing, so the database does not keep the rules"
         return Finding(
-            "fail", "tracker", text, f"Delete the document 'tracker' in {LOCK}; the next upgrade creates it."
+            "fail", "tracker", text, f"Delete the document 'tracker' in {LOCK}; the next upgrade creates it.", 1.0
         )
-    return Finding("ok", "tracker", f"version {version}, with its indexes")
+    return Finding("ok", "tracker", f"version {version}, with its indexes", value=1.0)
 
 
 def _clock(server: datetime, before: datetime, after: datetime) -> Finding:
@@ -116,5 +116,5 @@ def _clock(server: datetime, before: datetime, after: datetime) -> Finding:
     apart = abs((server - (before + (after - before) / 2)).total_seconds())
     if apart > SKEW + (after - before).total_seconds() / 2:
         text = f"the clocks of server and client are {apart:.1f} seconds apart"
-        return Finding("warn", "clock", text, "Only the server's is used; logs of the two will not match.")
-    return Finding("ok", "clock", "server and client agree")
+        return Finding("warn", "clock", text, "Only the server's is used; logs of the two will not match.", apart)
+    return Finding("ok", "clock", "server and client agree", value=apart)

@@ -194,7 +194,7 @@ class MongoLock:
             await self.release()
 
     async def _doing(self, apart: AsyncClientSession) -> str:
-        row = await ours(self._work.db, TRACKER).find_one({"status": "pending"}, session=apart)
+        row = await ours(self._work.db, TRACKER).find_one({"status": "pending"}, sort=[("_id", 1)], session=apart)
         return f"{row['direction']} {row['revision']}" if row else ""
 
     async def _held(self) -> LockHeld:

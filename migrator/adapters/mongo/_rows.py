@@ -11,6 +11,8 @@ from migrator.core.runs import RunFilter, time_of
 
 TRACKER = "script_run_tracker"
 LOCK = "migrator_lock"
+CHECKPOINTS, CONTROLS, FAILURES = "script_run_checkpoint", "script_run_control", "script_run_failures"
+"""Of long changes."""
 VERSION = 1
 """The version of the tracker's form. A greater one in the database belongs to a newer migrator."""
 
@@ -46,7 +48,7 @@ _ENUMS: Mapping[str, type[Status | Effect | Kind | Direction]] = {
 def document(run: Run, seq: int) -> dict[str, Any]:
     """Return the run as it is inserted; its times are the server's business."""
     row = {name: _plain(getattr(run, name)) for name in COLUMNS if name not in _TIMES and name != "run_id"}
-    return {"_id": run.run_id, "seq": seq, **row, "finished_at": None}
+    return {"_id": run.run_id, "seq": seq, "lane": run.lane, **row, "finished_at": None}
 
 
 def run_of(row: Mapping[str, Any], database: str) -> Run:

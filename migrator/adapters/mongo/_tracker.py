@@ -5,6 +5,7 @@ updates keep the transitions; the fence is raised by whoever takes the lock over
 counter in it, so that a write with an old fence and a takeover can never both happen.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,8 +16,21 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailure, WriteError
 
+from migrator.adapters.mongo._changes import Changes
 from migrator.adapters.mongo._errors import translated
-from migrator.adapters.mongo._rows import LOCK, TRACKER, VALIDATOR, VERSION, asked, document, projected, run_of
+from migrator.adapters.mongo._rows import (
+    CHECKPOINTS,
+    CONTROLS,
+    FAILURES,
+    LOCK,
+    TRACKER,
+    VALIDATOR,
+    VERSION,
+    asked,
+    document,
+    projected,
+    run_of,
+)
 from migrator.adapters.mongo._work import COMMIT, SHORT, Work, ours
 from migrator.core.errors import TrackerNewer, TrackerRefused
 from migrator.core.revision import Direction
@@ -28,12 +42,11 @@ LIMIT = SHORT + COMMIT + 5.0
 """Seconds that any call here may take, repetitions and all."""
 
 
-class MongoTracker:
+class MongoTracker(Changes):
     """The runs of one database, in two collections beside what they describe. `name` is the configured name."""
 
     def __init__(self, work: Work, name: str) -> None:
-        self._work = work
-        self._name = name
+        super().__init__(work, name)
         self._rows = ours(work.db, TRACKER)
         self._lock = ours(work.db, LOCK)
 
@@ -115,6 +128,24 @@ class MongoTracker:
 
         with self._told("record the run", writing=not self._work.transactions):
             await self._work.together(f"{self._name}: record the run {run.run_id}", write)
+
+    async def note(self, run: Run) -> None:
+        """Insert a run that has ended and changes no state, and commit."""
+        self._need_end(run)
+        row = {**document(run, 0), "superseded_by": run.run_id}
+        began = {"$subtract": ["$$NOW", {"$literal": int(run.duration_ms or 0)}]}
+        with self._told("record the run", writing=True):
+            await self._rows.update_one(
+                {"_id": run.run_id},
+                [
+                    {
+                        "$replaceWith": {
+                            "$mergeObjects": [{"$literal": row}, {"started_at": began, "finished_at": "$$NOW"}]
+                        }
+                    }
+                ],
+                upsert=True,
+            )
 
     async def check(self, run: Run, session: AsyncClientSession) -> int:
         """Refuse an overtaken holder, and hold the fence until the transaction ends. Returns the next place in order.
@@ -200,20 +231,29 @@ class MongoTracker:
         return version
 
     async def _create(self) -> None:
-        try:
-            await self._work.db.create_collection(TRACKER, check_exists=False, validator=VALIDATOR)
-        except (CollectionInvalid, OperationFailure) as error:
-            if getattr(error, "code", 48) not in (48, None):  # NamespaceExists: another was faster, or half done
-                raise
+        if not await self._made(TRACKER, validator=VALIDATOR):
             await self._work.db.command({"collMod": TRACKER, "validator": VALIDATOR})
         pending, success = {"status": Status.PENDING.value}, {"status": Status.SUCCESS.value, **LIVE}
         await self._rows.create_indexes(
             [
-                pymongo.IndexModel("status", name="one_pending", unique=True, partialFilterExpression=pending),
+                pymongo.IndexModel("lane", name="one_pending", unique=True, partialFilterExpression=pending),
                 pymongo.IndexModel("revision", name="one_success", unique=True, partialFilterExpression=success),
                 pymongo.IndexModel([("superseded_by", 1), ("seq", 1)], name="live"),
             ]
         )
+
+        beside = [ours(self._work.db, each) for each in (CHECKPOINTS, FAILURES)]
+        await asyncio.gather(self._made(CONTROLS), *(each.create_index("origin", name="origin") for each in beside))
+
+    async def _made(self, collection: str, **options: Any) -> bool:
+        """Create a collection; False where another was faster, or an earlier attempt came so far."""
+        try:
+            await self._work.db.create_collection(collection, check_exists=False, **options)
+        except (CollectionInvalid, OperationFailure) as error:
+            if getattr(error, "code", 48) not in (48, None):  # NamespaceExists
+                raise
+            return False
+        return True
 
     @contextmanager
     def _told(self, what: str, *, writing: bool = False) -> Iterator[None]:

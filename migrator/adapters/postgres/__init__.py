@@ -13,7 +13,8 @@ __all__ = ["Context"]
 
 KIND = "postgres"
 SCHEMES = ("postgresql", "postgres")
-CAPABILITIES = Capabilities(transactions=True, transaction_default=True, sql=True)
+SIGNALS = ("query", "lag", "waiters", "long_transactions")
+CAPABILITIES = Capabilities(transactions=True, transaction_default=True, sql=True, signals=SIGNALS)
 
 
 def adapter(name: str, url: Url, *, pool: int = 2, connect_timeout: float = 5.0, release: str = "") -> Adapter:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -21,6 +21,9 @@ from migrator.adapters.postgres._tracker import PostgresTracker
 from migrator.core.errors import ConnectionFailed, ConnectionLost, StatementFailed
 from migrator.core.protocols import ConnectionStatus, Databases, Findings, Lock
 from migrator.core.url import Url
+
+if TYPE_CHECKING:
+    from migrator.adapters.postgres._signals import PostgresSignals
 
 DEFAULT_PORT = 5432
 _MORTAL = {
@@ -59,16 +62,19 @@ class PostgresAdapter:
         self._timeout = connect_timeout
         self._release = release
         self._pooled: bool | None = None
+        self._pids: list[int] = []
         self._shared: Shared[Any] = Shared(url, self._open, self._close)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[PostgresSession]:
         """Hold a connection for the lock, the tracker and the work."""
         async with self._shared.hold() as pool, self._connection(pool) as connection:
-            session = await self._begin(pool, connection)
+            session, pid = await self._begin(pool, connection), connection.get_server_pid()
+            self._pids.append(pid)
             try:
                 yield session
             finally:
+                self._pids.remove(pid)
                 await session.end()
 
     async def _begin(self, pool: Any, connection: Any) -> PostgresSession:
@@ -119,6 +125,18 @@ class PostgresAdapter:
                         with suppress(ConnectionLost):
                             await to_the_end(link.execute("ROLLBACK", "end the verify", limit=ROLLBACK))
 
+    @asynccontextmanager
+    async def signals(self) -> AsyncIterator["PostgresSignals"]:
+        """Open a connection beside the pool."""
+        from migrator.adapters.postgres._signals import PostgresSignals
+
+        pool = await self._open_once(1)
+        try:
+            async with self._connection(pool) as connection:
+                yield PostgresSignals(Link(connection), lambda: None if self._pooled else list(self._pids))
+        finally:
+            await self._close(pool)
+
     def status(self) -> ConnectionStatus:
         """Say how the pool stands."""
         return self._shared.status()
@@ -135,7 +153,7 @@ class PostgresAdapter:
     async def _open(self) -> Any:
         """Open the pool; a refused connection is tried again for a moment, because a server may just be starting."""
         with suppress(ConnectionFailed):
-            return await self._open_once()
+            return await self._open_once(self._size)
         import stamina  # only now: it costs a tenth of a whole `status`
         import stamina.instrumentation
 
@@ -143,27 +161,27 @@ class PostgresAdapter:
         retry = stamina.retry_context(on=ConnectionFailed, attempts=ATTEMPTS, wait_initial=0.1, timeout=self._timeout)
         async for attempt in retry:
             with attempt:
-                return await self._open_once()
+                return await self._open_once(self._size)
         raise AssertionError("stamina raises the last error")
 
-    async def _open_once(self) -> Any:
+    async def _open_once(self, size: int) -> Any:
         """Open the pool with a session that the server ends when we fall silent, where the server lets us say so."""
         with translated(f"connect to {self._url}", connected=False):
             async with asyncio.timeout(self._timeout):
                 try:
-                    return await self._pool({**_MORTAL, "application_name": f"migrator:{self._name}"})
+                    return await self._pool(size, {**_MORTAL, "application_name": f"migrator:{self._name}"})
                 except asyncpg.PostgresError as error:
                     if getattr(error, "sqlstate", "") not in _UNKNOWN_SETTING:
                         raise
-                return await self._pool({"application_name": f"migrator:{self._name}"})
+                return await self._pool(size, {"application_name": f"migrator:{self._name}"})
 
-    async def _pool(self, settings: dict[str, str]) -> Any:
+    async def _pool(self, size: int, settings: dict[str, str]) -> Any:
         return await asyncpg.create_pool(
             dsn=self._url.bare("postgresql"),
             user=self._url.user or None,
             password=self._url.password or None,
             min_size=1,
-            max_size=self._size,
+            max_size=size,
             timeout=self._timeout,
             statement_cache_size=0,  # a cached plan does not survive the DDL that a revision runs
             connection_class=Connection,

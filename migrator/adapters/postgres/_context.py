@@ -1,7 +1,9 @@
 """What a script of a PostgreSQL revision receives."""
 
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -9,6 +11,7 @@ import asyncpg
 from migrator.adapters._context import ContextBase
 from migrator.adapters.postgres._errors import translate
 from migrator.adapters.postgres._link import Link
+from migrator.adapters.postgres._split import statements
 from migrator.core.errors import MigratorError, UsageError
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
@@ -39,8 +42,10 @@ class Context(ContextBase):
         run: Run | None = None,
         databases: Databases | None = None,
         queries: "Queries | None" = None,
+        mark: Callable[[Run], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(run, databases)
+        self._mark = mark
         self._link = link
         self._queries = queries
         self._path = run.path if run else ""
@@ -48,14 +53,14 @@ class Context(ContextBase):
 
     async def execute(self, sql: str, *args: Any) -> str:
         """Run a statement and return its status, such as `UPDATE 3`. Without arguments the text may hold several."""
-        self._count()
+        await self._count()
         if args:
             return await self._link.execute_with(sql, args, "run a statement")
         return await self._link.execute(sql, "run a statement")
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """Run a query and return its rows; a row is read by name or by number."""
-        self._count()
+        await self._count()
         return await self._link.fetch(sql, args, "run a query")
 
     async def value(self, sql: str, *args: Any) -> Any:
@@ -76,9 +81,13 @@ class Context(ContextBase):
             raise UsageError("ctx.batches works in a step")
         return PostgresWalk(self._link, source, key, where or ""), PostgresLedger(self._link, self._queries, self)
 
-    def _count(self) -> None:
+    async def _count(self) -> None:
+        """Count a statement; outside of every transaction also in the tracker, for whoever has to judge the run."""
         self.touched = True
         self.sent += 1
+        if self._mark and self.run and self.lines is not None and not self._link.in_transaction:
+            log = {"log": list(self.lines)} if self.lines else None
+            await self._mark(replace(self.run, progress=self.progress, result=log))
 
     def explain(self, error: Exception) -> MigratorError | None:
         """Return what asyncpg's or SQLAlchemy's error means, None where it is neither's."""
@@ -87,14 +96,18 @@ class Context(ContextBase):
     async def script(self, text: str) -> None:
         """Run the section of an SQL file.
 
-        In a transaction it is sent together with what follows. Outside of one it goes by the extended protocol, in
-        which the server refuses a text of several statements before it runs any.
+        In a transaction it is sent together with what follows. Outside of one each statement is sent by itself, by the
+        extended protocol, in which the server refuses a text of several.
         """
-        self._count()
         if self.run is not None and self.run.transactional:
+            await self._count()
             self._link.later(text, self._path)
-        else:
-            await self._link.fetch(text, (), "run the statement", path=self._path)
+            return
+        parts = statements(text, self._path)
+        self.total = len(parts)
+        for part in parts:
+            await self._count()
+            await self._link.fetch(part, (), "run the statement", path=self._path)
 
     @property
     def conn(self) -> "AsyncConnection":
@@ -110,7 +123,7 @@ class Context(ContextBase):
         """Start SQLAlchemy where the revision's own text touches it: a property cannot wait for a server."""
         if _TOUCHES_SQLALCHEMY.search(source):
             await self._link.flush("begin")
-            self._sqlalchemy = await _SQLAlchemy.start(self._link.connection, autocommit=not self._link.in_transaction)
+            self._sqlalchemy = await _SQLAlchemy.start(self._link, autocommit=not self._link.in_transaction)
 
     async def settle(self) -> None:
         """Write what SQLAlchemy's session has not written yet, into the step's own transaction."""
@@ -142,13 +155,13 @@ class _SQLAlchemy:
         self.session = session
 
     @classmethod
-    async def start(cls, raw: Any, *, autocommit: bool) -> "_SQLAlchemy":
-        """Connect SQLAlchemy to the given asyncpg connection. Its transactions become savepoints of ours."""
+    async def start(cls, link: Link, *, autocommit: bool) -> "_SQLAlchemy":
+        """Connect SQLAlchemy to the link's connection. Its transactions become savepoints of ours."""
         from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
         from sqlalchemy.pool import StaticPool
 
         async def given() -> Any:
-            return _Lent(raw)
+            return _Lent(link)
 
         engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -187,11 +200,15 @@ class _SQLAlchemy:
 class _Lent:
     """An asyncpg connection that SQLAlchemy may use and not close: it is ours, also when it is gone."""
 
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
+    def __init__(self, link: Link) -> None:
+        self._link = link
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
+        return getattr(self._link.connection, name)
+
+    async def prepare(self, text: str, **options: Any) -> Any:
+        """Prepare a statement behind what has to come before each."""
+        return await self._link.connection.prepare(self._link.lead() + text, **options)
 
     async def close(self, **_: Any) -> None:
         """Keep it open."""

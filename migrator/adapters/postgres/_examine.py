@@ -38,7 +38,7 @@ async def examine(connection: Any) -> list[Finding]:
         _version(row),
         _pooler(connection, row),
         _rights(row),
-        Finding("ok", "tracker", "is there" if row["tracker"] else "not there yet; the first upgrade creates it"),
+        _tracker(row["tracker"]),
         _clock(row["clock"], before, after),
     ]
 
@@ -76,8 +76,13 @@ def _rights(row: Any) -> Finding:
     return Finding("ok", "rights", f"may create tables in schema {row['schema']}")
 
 
+def _tracker(there: bool) -> Finding:
+    text = "is there" if there else "not there yet; the first upgrade creates it"
+    return Finding("ok", "tracker", text, value=float(there))
+
+
 def _clock(server: float, before: float, after: float) -> Finding:
     off = max(before - server, server - after, 0.0)
     if off > CLOCK_LIMIT:
-        return Finding("warn", "clock", f"the server's clock and ours differ by {off:.1f} s", "Set both by NTP.")
-    return Finding("ok", "clock", "the server's clock and ours agree")
+        return Finding("warn", "clock", f"the server's clock and ours differ by {off:.1f} s", "Set both by NTP.", off)
+    return Finding("ok", "clock", "the server's clock and ours agree", value=off)

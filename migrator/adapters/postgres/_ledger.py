@@ -1,17 +1,16 @@
 """Checkpoints of long changes on PostgreSQL: a row beside the tracker, moved in the transaction of its batch."""
 
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncpg
 
 from migrator.adapters._shared import to_the_end
+from migrator.adapters.postgres._kept import checkpoint_of, control, place, values_of
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._queries import Queries
-from migrator.core.batch import Checkpoint, Control, Desired, Position
+from migrator.core.batch import Checkpoint, Control, Position
 from migrator.core.errors import ConnectionLost, DatabaseError, TrackerRefused
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ COMMIT = 60.0
 
 ROLLBACK = 8.0
 """Seconds for a rollback; after them the connection is closed, which does the same."""
-
-_JSON = ("low", "high", "cursor", "throttled")
-_PLACES = ("low", "high", "cursor")
 
 
 class PostgresLedger:
@@ -37,17 +33,17 @@ class PostgresLedger:
 
     async def claim(self, checkpoint: Checkpoint) -> Checkpoint:
         """Make the checkpoint, or take it over from an earlier holder; commits."""
-        text = self._queries.text("claim", _values(checkpoint))
+        text = self._queries.text("claim", values_of(checkpoint))
         rows = await self._link.fetch(text, (), "claim the checkpoint", limit=LIMIT)
         if not rows:
             raise _overtaken(checkpoint)
-        return _checkpoint(rows[0])
+        return checkpoint_of(rows[0])
 
     @asynccontextmanager
     async def moved(self, old: Checkpoint, new: Checkpoint, *, seconds: float = 0.0) -> AsyncIterator[None]:
         """Open a short transaction in which the checkpoint has moved already; see the protocol."""
         limit = f"SET LOCAL statement_timeout = {int(seconds * 1000)};" if seconds else ""
-        text = self._queries.text("moved", {**_values(new), "was": _json(old.cursor)})
+        text = self._queries.text("moved", {**values_of(new), "was": place(old.cursor)})
         try:
             await self._begin(f"BEGIN; {limit} {text}", new)
             yield
@@ -59,18 +55,12 @@ class PostgresLedger:
 
     async def failed(self, checkpoint: Checkpoint, key: Position, error: str) -> None:
         """Keep the key of a row that was passed over."""
-        values = {**_values(checkpoint), "key": _json(key), "error": error}
+        values = {**values_of(checkpoint), "key": place(key), "error": error}
         await self._link.execute(self._queries.text("failed_row", values), "record the row", limit=LIMIT)
 
     async def control(self, origin: str) -> Control:
         """Return what people want of this change now."""
-        rows = await self._link.fetch(
-            self._queries.text("control", {"origin": origin}), (), "read what is asked of the change", limit=LIMIT
-        )
-        if not rows:
-            return Control()
-        row = rows[0]
-        return Control(Desired(row["desired"]), row["by"], row["reason"], json.loads(row["settings"]))
+        return await control(self._link, self._queries, origin)
 
     async def _begin(self, text: str, new: Checkpoint) -> None:
         try:
@@ -85,23 +75,6 @@ class PostgresLedger:
         if self._link.alive:
             with suppress(ConnectionLost):
                 await self._link.execute("ROLLBACK", "roll the batch back", limit=ROLLBACK)
-
-
-def _values(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    return {**vars(checkpoint), **{name: _json(getattr(checkpoint, name)) for name in _PLACES}}
-
-
-def _json(position: Position | None) -> str | None:
-    return None if position is None else json.dumps(list(position))
-
-
-def _checkpoint(row: Any) -> Checkpoint:
-    values = {each.name: row[each.name] for each in fields(Checkpoint)}
-    for name in _JSON:
-        values[name] = json.loads(values[name]) if values[name] is not None else None
-    for name in _PLACES:
-        values[name] = None if values[name] is None else tuple(values[name])
-    return Checkpoint(**values)
 
 
 def _overtaken(checkpoint: Checkpoint) -> TrackerRefused:

@@ -168,7 +168,7 @@ class LeaseLock(_RowOfLock):
         self._token, self._until = owner.token, began + LEASE
         return await self._took(rows[0])
 
-    def mark(self, run_id: str) -> str:
+    def label(self, run_id: str) -> str:
         """Return what comes before a statement that no fence guards: the next holder finds and ends it by this.
 
         Raises LockLost where the lease has run out by our own clock: whoever was stopped meanwhile sends no more.

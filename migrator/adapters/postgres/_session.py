@@ -68,9 +68,11 @@ class PostgresSession:
             raise PlanRefused(
                 f"{run.database}:{run.revision} runs outside a transaction, and a pooler stands before {run.database}",
                 state="Nothing of it was run.",
-                hint="Give `direct_url` in migrator.toml; or write `allow_pooled = True` in the revision.",
+                hint="Give `direct_url` in migrator.toml; or write `allow_pooled = True` in the revision, "
+                "in SQL `-- allow_pooled: yes`.",
             )
-        context = Context(self._link, run, databases, self.tracker.queries)
+        mark = None if run.transactional or run.cursor is not None else self.tracker.mark
+        context = Context(self._link, run, databases, self.tracker.queries, mark)
         if _DROPS_PLANS.search(run.source):
             self.tracker.forget_plans()
         opened = self._transaction(run, context, timeout) if run.transactional else self._plain(run, context, timeout)
@@ -81,8 +83,8 @@ class PostgresSession:
     async def _transaction(self, run: Run, context: Context, timeout: float) -> AsyncIterator[None]:
         limit = f"SET LOCAL statement_timeout = {int(timeout * 1000)};" if timeout else ""
         reset = "" if self._pooled else "RESET ALL;"
-        mark = f"SET LOCAL application_name = {literal(f'migrator:{run.run_id}')};" if self._pooled else ""
-        self._link.later(f"{reset} BEGIN; {limit} {mark} SET LOCAL migrator.run = {literal(run.run_id)}")
+        label = f"SET LOCAL application_name = {literal(f'migrator:{run.run_id}')};" if self._pooled else ""
+        self._link.later(f"{reset} BEGIN; {limit} {label} SET LOCAL migrator.run = {literal(run.run_id)}")
         self.tracker.open_run = run.run_id
         try:
             await context.prepare(run.source)
@@ -124,7 +126,7 @@ class PostgresSession:
             limit = f"RESET ALL; SET statement_timeout = {int(timeout * 1000)}"
             await self._link.execute(limit, "begin the step", limit=LIMIT)
         if isinstance(self.lock, LeaseLock):
-            self._link.lead = partial(self.lock.mark, run.run_id)
+            self._link.lead = partial(self.lock.label, run.run_id)
         try:
             await self._drop_invalid_indexes(run)
             await context.prepare(run.source)

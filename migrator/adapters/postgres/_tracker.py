@@ -1,7 +1,7 @@
 """The tracker of one PostgreSQL database."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -12,6 +12,9 @@ from migrator.core.errors import DatabaseError, TrackerNewer, TrackerRefused, Tr
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Run, Status
 from migrator.core.runs import LISTED, RunFilter
+
+if TYPE_CHECKING:
+    from migrator.core.batch import Checkpoint, Control, FailedRow
 
 VERSION = 1
 """Of the two tables. A newer one is refused."""
@@ -91,6 +94,38 @@ class PostgresTracker:
         status = await self._link.execute(text, "delete runs", limit=LIMIT)
         return int(status.rpartition(" ")[2])
 
+    async def checkpoints(self, origin: str) -> "list[Checkpoint]":
+        """Return how far the loops of a long change have come."""
+        from migrator.adapters.postgres._kept import checkpoint_of
+
+        return [checkpoint_of(row) for row in await self._kept("checkpoints", origin)]
+
+    async def control(self, origin: str) -> "Control":
+        """Return what people want of a long change now."""
+        from migrator.adapters.postgres._kept import control
+        from migrator.core.batch import Control
+
+        return await control(self._link, self.queries, origin) if self._exists else Control()
+
+    async def ask(self, origin: str, control: "Control") -> None:
+        """Put down what people want of a long change, and commit."""
+        if not self._exists:
+            raise TrackerRefused(f"{self._name} has no tracker, so no long change to ask anything of")
+        text = self.queries.text("ask", {**vars(control), "origin": origin})
+        await self._link.execute(text, "ask something of the change", limit=LIMIT)
+
+    async def failures(self, origin: str) -> "list[FailedRow]":
+        """Return the rows that the loops of a long change passed over, oldest first."""
+        from migrator.adapters.postgres._kept import failed_of
+
+        return [failed_of(row) for row in await self._kept("failures", origin)]
+
+    async def _kept(self, name: str, origin: str) -> list[Any]:
+        if not self._exists:
+            return []
+        text = self.queries.text(name, {"origin": origin})
+        return await self._link.fetch(text, (), "read what is kept of the change", limit=LIMIT)
+
     async def start(self, run: Run) -> None:
         """Insert a pending run and commit."""
         await self._send(self._start_text(run), run, "record the start of the run")
@@ -112,6 +147,16 @@ class PostgresTracker:
         _need_end(run)
         text = f"BEGIN;\n{self._start_text(run)};\n{self._finish_text(run)};\nCOMMIT"
         await self._send(text, run, "record the run")
+
+    async def mark(self, run: Run) -> None:
+        """Write how far a pending run is, and its log so far, and commit. TrackerRefused where it was overtaken."""
+        await self._send(self.queries.text("mark", vars(run)), run, "record how far the run is")
+
+    async def note(self, run: Run) -> None:
+        """Insert a run that has ended and changes no state, and commit."""
+        _need_end(run)
+        values = {**vars(run), "duration_ms": run.duration_ms or 0.0}
+        await self._link.execute(self.queries.text("note", values), "record the run", limit=LIMIT)
 
     async def explain(self, error: DatabaseError, run: Run) -> DatabaseError:
         """Return what a refused write means; the error itself where it was refused for another reason."""

@@ -62,7 +62,7 @@ CREATE TABLE IF NOT EXISTS {tracker} (
     CHECK (status <> 'rolled_back' OR effect = 'none')
 );
 CREATE UNIQUE INDEX IF NOT EXISTS script_run_tracker_one_pending
-    ON {tracker} (status) WHERE status = 'pending';
+    ON {tracker} ((CASE WHEN kind = 'script' THEN revision ELSE '' END)) WHERE status = 'pending';
 CREATE UNIQUE INDEX IF NOT EXISTS script_run_tracker_one_success
     ON {tracker} (revision) WHERE status = 'success' AND superseded_by = '';
 CREATE TABLE IF NOT EXISTS {checkpoint} (
@@ -156,7 +156,7 @@ RETURNING 1
 -- Who holds the lock now, in either form, and the run that is pending.
 SELECT lock.host, lock.pid, lock."user",
        pg_catalog.to_char(lock.acquired_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since,
-       (SELECT revision || ' ' || title FROM {tracker} WHERE status = 'pending') AS doing
+       (SELECT string_agg(revision || ' ' || title, ', ') FROM {tracker} WHERE status = 'pending') AS doing
   FROM {lock} AS lock
  WHERE name = 'deploy'
    AND (expires_at > clock_timestamp()
@@ -259,6 +259,25 @@ finished AS (
     RETURNING 1)
 SELECT CASE count(*) WHEN 1 THEN 1 ELSE (count(*) || ' runs: refused')::int END FROM finished
 
+-- name: mark
+-- How far a pending run is, if the fence is still ours.
+WITH fence AS (
+    SELECT 1 FROM {lock} WHERE name = 'deploy' AND fence = :fence FOR SHARE),
+marked AS (
+    UPDATE {tracker} SET progress = :progress::jsonb, result = :result::jsonb
+     WHERE run_id = :run_id AND status = 'pending' AND EXISTS (SELECT FROM fence)
+    RETURNING 1)
+SELECT CASE count(*) WHEN 1 THEN 1 ELSE (count(*) || ' runs: refused')::int END FROM marked
+
+-- name: note
+-- A run that has ended and changes no state, so that it is never live.
+INSERT INTO {tracker} (run_id, revision, title, kind, direction, status, effect, reason, error, attempt, transactional,
+                       checksum, path, params, result, log_file, deploy_id, owner, host, pid, "user", release, fence,
+                       superseded_by, duration_ms, started_at, finished_at)
+VALUES (:run_id, :revision, :title, :kind, :direction, :status, :effect, :reason, :error, :attempt, :transactional,
+        :checksum, :path, :params::jsonb, :result::jsonb, :log_file, :deploy_id, :owner, :host, :pid, :user, :release, :fence,
+        :run_id, :duration_ms, clock_timestamp() - :duration_ms * interval '1 millisecond', clock_timestamp())
+
 -- name: standing
 -- Why a write was refused: is the fence still ours, and is the run still pending?
 SELECT (SELECT fence FROM {lock} WHERE name = 'deploy') = :fence AS ours,
@@ -317,4 +336,24 @@ ON CONFLICT (origin, name, key) DO UPDATE SET run_id = excluded.run_id, error = 
 
 -- name: control
 -- What people want of a long change.
-SELECT desired, by, reason, settings FROM {control} WHERE origin = :origin
+SELECT desired, by, reason, settings,
+       pg_catalog.to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS at
+  FROM {control} WHERE origin = :origin
+
+-- name: ask
+-- What people want of a long change, in place of what they wanted before.
+INSERT INTO {control} (origin, desired, by, reason, settings)
+VALUES (:origin, :desired, :by, :reason, :settings::jsonb)
+    ON CONFLICT (origin) DO UPDATE
+   SET desired = excluded.desired, by = excluded.by, reason = excluded.reason, settings = excluded.settings,
+       at = excluded.at
+
+-- name: checkpoints
+-- How far the loops of a long change have come.
+SELECT * FROM {checkpoint} WHERE origin = :origin ORDER BY name, slice
+
+-- name: failures
+-- The rows that the loops of a long change passed over, oldest first.
+SELECT name, key, run_id, error,
+       pg_catalog.to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at
+  FROM {failures} AS failed WHERE origin = :origin ORDER BY failed.at, name, key

@@ -1,0 +1,100 @@
+"""A long change as it stands: from its last run, its checkpoints, and what people want of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from migrator.core.batch import Checkpoint, Control, Desired
+from migrator.core.pace import Estimate
+from migrator.core.run import Run, Status
+
+PAUSED = "paused"
+"""The kind of standing still that a person asked for; see `Control.pause`."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A long change that runs, or that stopped on its way. `at_work` says whether somebody holds the lock for it."""
+
+    run: Run
+    control: Control
+    loops: tuple[Checkpoint, ...] = ()
+    at_work: bool = False
+
+    @property
+    def standing(self) -> str:
+        """Return how it stands: running, paused, throttled, cancelled or interrupted."""
+        if self.control.desired is Desired.CANCEL:
+            return "cancelled"
+        if not self.at_work or self.run.status is not Status.PENDING:
+            return "interrupted"
+        if self.control.desired is Desired.PAUSE:
+            return PAUSED
+        return "throttled" if self.waiting else "running"
+
+    @property
+    def waiting(self) -> str:
+        """Return why it stands still now, "" where it does not."""
+        found = next((each.waiting for each in self.loops if each.waiting), "")
+        return found if self.at_work else ""
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows all of its loops have done."""
+        return sum(each.rows for each in self.loops)
+
+    @property
+    def skipped(self) -> int:
+        """Return how many rows it passed over."""
+        return sum(each.skipped for each in self.loops)
+
+    def estimate(self, loop: Checkpoint) -> Estimate:
+        """Return how long the rest of a loop takes, from its average rate; a person's pauses do not count."""
+        if loop.done:
+            return Estimate("due")
+        if self.standing != "running":
+            return Estimate("paused")
+        still = sum(seconds for kind, seconds in loop.throttled.items() if kind != PAUSED)
+        most = self.control.settings.get("max_rows_per_second") or loop.rate
+        return _outlook(loop.rows, loop.total, min(loop.rate, most), still)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the change for `--json`."""
+        return {
+            "run_id": self.run.run_id,
+            "database": self.run.database,
+            "revision": self.run.revision,
+            "title": self.run.title,
+            "direction": self.run.direction,
+            "origin": self.run.origin,
+            "standing": self.standing,
+            "waiting": self.waiting,
+            "control": {**vars(self.control), "settings": dict(self.control.settings)},
+            "loops": [self._loop(each) for each in self.loops],
+        }
+
+    def _loop(self, loop: Checkpoint) -> Mapping[str, Any]:
+        names = ("name", "slice", "rows", "total", "batches", "retries", "splits", "skipped", "size", "rate", "done")
+        percent = round(100 * loop.rows / loop.total, 1) if loop.total > 0 else None
+        return {
+            **{name: getattr(loop, name) for name in names},
+            "percent": percent,
+            "eta": self.estimate(loop)._asdict(),
+            "throttled": dict(loop.throttled),
+        }
+
+
+def _outlook(rows: int, total: int, rate: float, still: float) -> Estimate:
+    """Return how long the rest takes, from what a checkpoint knows: `rate` is the rows per second while it goes on.
+
+    `still` are the seconds for which it was held back so far: the range is from never again to as often as before.
+    """
+    if total < 0:
+        return Estimate("unknown")
+    if rows >= total:
+        return Estimate("due")
+    if rate <= 0:
+        return Estimate("measuring")
+    fast = (total - rows) / rate
+    slow = fast * (1 + still * rate / rows) if rows else fast
+    return Estimate("ready", slow, fast, slow)

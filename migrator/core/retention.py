@@ -1,0 +1,69 @@
+"""How long runs and their logs are kept: the decision, as a function of the rules, the time and the runs."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from migrator.core.run import Run, Status
+from migrator.core.runs import live, time_of
+
+COLUMNS = ("run_id", "revision", "status", "effect", "kind", "started_at", "finished_at", "log_file", "superseded_by")
+"""What must be read of a run to judge it."""
+
+
+@dataclass(frozen=True)
+class Retention:
+    """The rules. A run is kept for `keep_days` after its end, a failed one for `failed_days`, and of every script the
+    `keep_last` newest whatever their age. A log is kept for `log_days`, that of a failure as long as its run. All logs
+    together take at most `max_bytes` (0: any number).
+
+    What is live (`core.runs.live`) is kept for ever; of it, the logs of failures and of pending runs too.
+    """
+
+    keep_days: float = 30
+    keep_last: int = 10
+    log_days: float = 14
+    failed_days: float = 90
+    max_bytes: int = 1 << 30
+
+    def with_days(self, days: float) -> "Retention":
+        """Return these rules with another number of days for runs, which logs do not outlive."""
+        return replace(self, keep_days=days)
+
+    @property
+    def days_of_logs(self) -> float:
+        """Return how long a log is kept that is not a failure's: never longer than its run would be."""
+        return min(self.log_days, self.keep_days)
+
+
+class Fate(NamedTuple):
+    """What becomes of a run: whether its row goes, whether its log goes, and whether its log stays in any case."""
+
+    row: bool
+    log: bool
+    held: bool
+
+
+class Judge:
+    """Judges the runs of one database, which must come newest first: it counts those of every script."""
+
+    def __init__(self, rules: Retention, now: datetime) -> None:
+        self._rules = rules
+        self._now = now
+        self._seen = Counter[str]()
+
+    def fate(self, run: Run) -> Fate:
+        """Return what becomes of the next run."""
+        self._seen[run.revision] += 1
+        failed = run.status is Status.FAILED
+        if live(run):
+            open_ = failed or run.status is Status.PENDING
+            return Fate(row=False, log=not open_ and self._older(run, self._rules.days_of_logs), held=open_)
+        days = max(self._rules.failed_days, self._rules.keep_days) if failed else self._rules.keep_days
+        row = self._seen[run.revision] > self._rules.keep_last and self._older(run, days)
+        return Fate(row=row, log=row or self._older(run, days if failed else self._rules.days_of_logs), held=False)
+
+    def _older(self, run: Run, days: float) -> bool:
+        """Say whether a run ended longer ago than that."""
+        return time_of(run.finished_at or run.started_at) < self._now - timedelta(days=days)

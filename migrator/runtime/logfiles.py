@@ -1,0 +1,144 @@
+"""The folder of the log files: read, followed, measured and taken away. No name from a tracker leads out of it."""
+
+import asyncio
+import gzip
+import os
+import socket
+import stat
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from io import BufferedReader
+from itertools import takewhile
+from pathlib import Path
+
+from migrator.core.logs import PARTS, is_log_of, part_name
+from migrator.core.run import Run
+
+POLL = 0.2
+"""Seconds between two looks at a log that is followed."""
+
+_LOOK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class NoLog(Exception):
+    """There is no log to read; the text says why."""
+
+
+class LogFiles:
+    """The log files of runs in one folder; None where none are kept."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def lines(self, run: Run) -> Iterator[str]:
+        """Yield the lines of a run's log, oldest first, its compressed parts included. Raises NoLog at once."""
+        return self._lines(self._open(run), run)
+
+    async def follow(self, run: Run, over: Callable[[], Awaitable[bool]]) -> AsyncIterator[str]:
+        """Yield the lines of a run's log, and those that come, until the run is `over`. Raises NoLog."""
+        current, rest = self._open(run), b""
+        try:
+            for line in self._older(run):
+                yield line
+            while True:
+                last = await over()  # asked before the reading, which then misses nothing
+                *lines, rest = (rest + current.read()).split(b"\n")
+                for each in lines:
+                    yield _text(each)
+                if self._begun_anew(run, current):
+                    rest += current.read()
+                    current.close()
+                    current = self._open(run)
+                elif last:
+                    break
+                else:
+                    await asyncio.sleep(POLL)
+        finally:
+            current.close()
+        if rest:
+            yield _text(rest)
+
+    def delete(self, run: Run) -> int:
+        """Delete the log of a run with all its parts and return the bytes that became free; 0 where there is none.
+
+        A link is deleted, never what it leads to. Raises NoLog where the tracker's name is none of ours, OSError.
+        """
+        if self._folder is None or not run.log_file:
+            return 0
+        return sum(self.remove(name) for name in self._names(run))
+
+    def remove(self, file_name: str) -> int:
+        """Delete one file and return the bytes that became free; 0 where it has gone already. Raises OSError."""
+        if self._folder is None:
+            return 0
+        path = self._folder / file_name
+        try:
+            size = path.lstat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def _place(self, run: Run) -> tuple[Path, str]:
+        if self._folder is None:
+            raise NoLog("no log files are kept: [logs] folder is empty")
+        if not run.log_file:
+            raise NoLog("this run wrote no log file")
+        if not is_log_of(run.log_file, run.run_id):
+            raise NoLog(
+                f"the tracker names {run.log_file!r} as its log file, which is not opened: it is no log of ours"
+            )
+        return self._folder, run.log_file
+
+    def _open(self, run: Run) -> BufferedReader:
+        folder, name = self._place(run)
+        try:
+            return _opened(folder / name)
+        except FileNotFoundError:
+            elsewhere = run.host and run.host != socket.gethostname()
+            there = f"; the run was on {run.host}, and so may its log be" if elsewhere else ""
+            raise NoLog(f"its log file is not there (any more): {folder / name}{there}") from None
+        except OSError as error:
+            raise NoLog(f"its log file cannot be read: {folder / name}: {error.strerror or error}") from None
+
+    def _begun_anew(self, run: Run, current: BufferedReader) -> bool:
+        folder, name = self._place(run)
+        with suppress(OSError):
+            return (folder / name).lstat().st_ino != os.fstat(current.fileno()).st_ino
+        return False
+
+    def _names(self, run: Run) -> list[str]:
+        """Return the names of the files that make up a log, newest first; the numbers of its parts have no gaps."""
+        folder, name = self._place(run)
+        older = (part_name(name, number) for number in range(1, PARTS + 1))
+        return [name, *takewhile(lambda each: os.path.lexists(folder / each), older)]
+
+    def _lines(self, newest: BufferedReader, run: Run) -> Iterator[str]:
+        with newest:
+            yield from self._older(run)
+            for line in newest:
+                yield _text(line)
+
+    def _older(self, run: Run) -> Iterator[str]:
+        folder, _ = self._place(run)
+        for name in reversed(self._names(run)[1:]):
+            try:
+                with _opened(folder / name) as packed, gzip.GzipFile(fileobj=packed) as file:
+                    for line in file:
+                        yield _text(line)
+            except (OSError, EOFError, zlib.error) as error:
+                yield f"... {name} cannot be read to its end: {error}"
+
+
+def _opened(path: Path) -> BufferedReader:
+    """Open a plain file, and nothing else: no link, no device, no pipe."""
+    file = os.fdopen(os.open(path, _LOOK), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(0, "it is not a plain file")
+    return file
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\r\n")

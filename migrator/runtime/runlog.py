@@ -1,0 +1,245 @@
+"""The log of each run: a file of its own, and the last lines, which are kept with the run when it fails.
+
+Whatever is logged or warned of in the task of a run, in tasks and threads (`asyncio.to_thread`) begun from it, lands in
+its log, whichever logger it came by; the log of another run is not touched. A thread that knows no context has at
+least what it says by the script's own logger heard.
+"""
+
+import logging
+import traceback
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import replace
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any, Self
+
+from migrator.core.logs import log_name
+from migrator.core.run import Run
+from migrator.core.secrets import Mask
+from migrator.keeping import Logs
+from migrator.notifiers._lines import SCRIPTS, cleaned, formatter
+
+LINES = 20
+"""How many of its last lines are kept with a run that fails."""
+
+_LOG = logging.getLogger("migrator.logs")
+_RUN: ContextVar["RunLog | None"] = ContextVar("the log of the run", default=None)
+
+
+class RunLogs:
+    """Makes the logs of the runs of one command. A folder that cannot be written to is said once, and harms no run."""
+
+    def __init__(self, settings: Logs, mask: Mask) -> None:
+        self._settings = settings
+        self._mask = mask
+        self._formatter: logging.Formatter | None = None
+        self._folder = settings.folder
+        self._made = False
+
+    def named(self, run: Run) -> Run:
+        """Return the run with the name of its log file, if it is to have one."""
+        if not self._made and self._folder is not None:
+            self._made = True
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                self._lost(error)
+        return run if self._folder is None else replace(run, log_file=_name(run))
+
+    def of(self, run: Run) -> "RunLog":
+        """Return the log of a run; within `with` it hears all that is logged in this task, and in what it begins."""
+        return RunLog(run, self._settings.level, self._mask, self._file)
+
+    def _file(self, run: Run) -> "logging.Handler | None":
+        if self._folder is None or not run.log_file:
+            return None
+        from migrator.runtime._logfile import LogFile
+
+        if self._formatter is None:
+            self._formatter = formatter(self._settings.format, "run_id", "name")
+        try:
+            file = LogFile(self._folder / run.log_file, self._settings.max_bytes, self._lost)
+        except OSError as error:
+            self._lost(error)
+            return None
+        file.setFormatter(self._formatter)
+        return file
+
+    def _lost(self, error: BaseException) -> None:
+        if self._folder is not None:
+            folder, self._folder = self._folder, None
+            _LOG.warning("no log files are written to %s: %s; the run goes on", folder, error)
+
+
+class RunLog:
+    """The log of one run. `lines` are the last ones that were logged in it."""
+
+    def __init__(self, run: Run, level: str, mask: Mask, open_file: Callable[[Run], logging.Handler | None]) -> None:
+        self.lines: deque[str] = deque(maxlen=LINES)
+        self._run = run
+        self._level = logging.getLevelNamesMapping()[level]
+        self._mask = mask
+        self._open_file = open_file
+        self._file: logging.Handler | None = None
+        self._open = ExitStack()
+        self._over = False
+
+    def __enter__(self) -> Self:
+        run = self._run
+        self._file = self._open_file(run)
+        self._write(
+            logging.INFO,
+            f"{run.direction} of {run.key} {run.title} begins: run {run.run_id}, attempt {run.attempt}, "
+            f"{run.user}@{run.host} pid {run.pid}",
+        )
+        self._open.callback(self._close)
+        self._open.callback(_RUN.reset, _RUN.set(self))
+        self._open.enter_context(_EAR.listening(run.revision, self))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None and not self._over:
+            self.failed(error)
+        self._open.close()
+
+    def hear(self, record: logging.LogRecord) -> None:
+        """Take in one record."""
+        if record.levelno < self._level:
+            return
+        clean = cleaned(record, self._mask, self._run.revision)
+        whose = "" if record.name.startswith(SCRIPTS) else f"{record.name}: "
+        clean.msg = f"{whose}{clean.msg}"
+        self.lines.append(f"[{record.levelname}] {clean.msg}")
+        self._put(clean)
+
+    def failed(self, error: BaseException) -> None:
+        """Write the traceback of what ended the run."""
+        self._write(logging.ERROR, "".join(traceback.format_exception(error)).rstrip())
+
+    def ended(self, run: Run) -> None:
+        """Write how the run ended."""
+        self._over = True
+        spent = f" after {run.duration_ms:.0f} ms" if run.duration_ms is not None else ""
+        because = f" ({run.reason}): {run.error}" if run.error else ""
+        self._write(logging.INFO, f"{run.status}, effect {run.effect}{spent}{because}")
+
+    def _close(self) -> None:
+        """Close the file; what comes later from a thread or a task that was left behind is lost."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _write(self, level: int, text: str) -> None:
+        if self._file is not None:
+            record = logging.LogRecord("migrator", level, "", 0, text, (), None)
+            self._put(cleaned(record, self._mask, self._run.revision))
+
+    def _put(self, record: logging.LogRecord) -> None:
+        file = self._file
+        if file is not None:
+            record.run_id = self._run.run_id
+            file.handle(record)
+
+
+class _Ear(logging.Handler):
+    """Hears everybody while runs are going on, and passes each record on to the run in which it was made.
+
+    There is one for the whole program. It sits at the root, and at the scripts' loggers by `_Scripts`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.active: list[tuple[str, RunLog]] = []
+        self._turn = Lock()
+        self._leave: Callable[[], None] = _nothing
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass one record on that came up to the root; scripts and warnings are heard elsewhere."""
+        if not record.name.startswith(("migrator.", "py.warnings")):
+            self.hear(record)
+
+    def hear(self, record: logging.LogRecord) -> None:
+        """Pass one record on."""
+        log = _RUN.get()
+        if log is None:
+            same = [each for script, each in self.active if record.name == f"{SCRIPTS}{script}"]
+            log = same[0] if len(same) == 1 else None
+        if log is not None:
+            log.hear(record)
+
+    @contextmanager
+    def listening(self, script: str, log: RunLog) -> Iterator[None]:
+        """Hear for a run of a script, for the length of the block."""
+        with self._turn:
+            if not self.active:
+                self._leave = self._enter()
+            self.active.append((script, log))
+        try:
+            yield
+        finally:
+            with self._turn:
+                self.active.remove((script, log))
+                if not self.active:
+                    self._leave()
+
+    def _enter(self) -> Callable[[], None]:
+        """Sit down everywhere, and return what leaves everything as it was."""
+        root, scripts, hears = logging.getLogger(), logging.getLogger(SCRIPTS.rstrip(".")), _Scripts(self)
+        level, propagate, show = scripts.level, scripts.propagate, warnings.showwarning
+        root.addHandler(self)
+        scripts.addHandler(hears)
+        scripts.setLevel(logging.DEBUG)
+        scripts.propagate = False
+        warnings.showwarning = _shower(show)
+
+        def leave() -> None:
+            root.removeHandler(self)
+            scripts.removeHandler(hears)
+            scripts.setLevel(level)
+            scripts.propagate = propagate
+            warnings.showwarning = show
+
+        return leave
+
+
+class _Scripts(logging.Handler):
+    """Hears all that scripts say, and passes on what would have gone further up without it."""
+
+    def __init__(self, ear: _Ear) -> None:
+        super().__init__()
+        self._ear = ear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._ear.hear(record)
+        above = logging.getLogger("migrator")
+        if above.isEnabledFor(record.levelno):
+            above.callHandlers(record)
+
+
+def _nothing() -> None:
+    pass
+
+
+_EAR = _Ear()
+
+
+def _name(run: Run) -> str:
+    return log_name(run.revision, run.run_id, datetime.now(UTC))
+
+
+def _shower(show: Callable[..., Any]) -> Callable[..., None]:
+    """Return what shows a warning, and tells the run in which it was raised."""
+
+    def shown(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
+        log = _RUN.get()
+        if log is not None:
+            text = f"{filename}:{lineno}: {category.__name__}: {message}"
+            with suppress(Exception):
+                log.hear(logging.LogRecord("warnings", logging.WARNING, filename, lineno, text, (), None))
+        show(message, category, filename, lineno, *more)
+
+    return shown

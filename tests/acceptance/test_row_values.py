@@ -1,0 +1,71 @@
+"""Values of rows and documents are nowhere: the drivers put them into messages, and migrator takes them out."""
+
+import pytest
+
+from tests._servers import sql
+from tests.acceptance._look import runs
+from tests.acceptance._project import Project
+
+VALUE = "ann@example.org"
+LOUD = {"DEBUG": "1", "LOG_LEVEL": "DEBUG"}
+LOGGED = "try:\n    {}\nexcept Exception:\n    ctx.log.exception('it went wrong')\n    raise"
+
+UNIQUE = f"await ctx.execute(\"INSERT INTO people VALUES ($1, '1')\", {VALUE!r})"
+NULL = f'await ctx.execute("INSERT INTO people VALUES ($1, NULL)", {VALUE!r} + "x")'
+CAST = 'await ctx.execute("ALTER TABLE people ALTER email TYPE int USING email::int")'
+ARGUMENT = f'await ctx.execute("SELECT $1::int", {VALUE!r})'
+CORE = (
+    "from sqlalchemy import text\n"
+    f"conn = ctx.conn\nawait conn.execute(text(\"INSERT INTO people VALUES (:e, '1')\"), {{'e': {VALUE!r}}})"
+)
+ONE = f"await ctx.db.people.insert_one({{'email': {VALUE!r}}})"
+BULK = f"await ctx.db.people.insert_many([{{'email': {VALUE!r}}}])"
+UPSERT = f"await ctx.db.people.update_one({{'_id': 2}}, {{'$set': {{'email': {VALUE!r}}}}}, upsert=True)"
+
+
+def shows_nothing(project: Project, database: str) -> None:
+    """Run the upgrade loudly, for a person and for a program: it fails, and the value is nowhere."""
+    for words in ((), ("--json",)):
+        result = project.run("upgrade", f"{database}:head", *words, env=LOUD)
+        assert result.exit_code == 1, result
+        assert "Traceback" in result.stderr
+        assert VALUE not in result.text
+
+
+@pytest.mark.parametrize("logged", [False, True], ids=["raised", "logged"])
+@pytest.mark.parametrize(
+    "body", [UNIQUE, NULL, CAST, ARGUMENT, CORE], ids=["unique", "null", "cast", "argument", "sqlalchemy"]
+)
+def test_on_postgresql(shop: Project, postgres_url: str, body: str, logged: bool) -> None:
+    """A violated constraint, a value that does not fit: the message names the constraint, the column, the type."""
+    sql(
+        postgres_url,
+        "CREATE TABLE people (email text UNIQUE, name text NOT NULL)",
+        f"INSERT INTO people VALUES ('{VALUE}', 'Ann')",
+    )
+    lines = body.replace("\n", "\n    ") if logged else body
+    shop.revision("main", "a1", upgrade=LOGGED.format(lines) if logged else body)
+    shows_nothing(shop, "main")
+    rows = runs(postgres_url)
+    assert rows[0]["error"]
+    assert VALUE not in str([{**row, "source": ""} for row in rows])
+
+
+@pytest.mark.parametrize("logged", [False, True], ids=["raised", "logged"])
+@pytest.mark.parametrize("body", [ONE, BULK, UPSERT], ids=["one", "bulk", "upsert"])
+def test_on_mongodb(project: Project, mongo_url: str, body: str, logged: bool) -> None:
+    """A second document with the same key: the message names the index and the collection."""
+    import pymongo
+
+    client: pymongo.MongoClient[dict[str, str]]
+    with pymongo.MongoClient(mongo_url) as client:
+        people = client.get_default_database()["people"]
+        people.create_index("email", unique=True)
+        people.insert_one({"email": VALUE})
+    project.configure(events=mongo_url)
+    project.revision("events", "a1", upgrade=LOGGED.format(body) if logged else body, transaction=True)
+    shows_nothing(project, "events")
+    with pymongo.MongoClient(mongo_url) as client:
+        (row,) = client.get_default_database()["script_run_tracker"].find({}, {"source": 0}).limit(1)
+    assert row["error"]
+    assert VALUE not in str(row)
