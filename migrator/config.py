@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from migrator import keeping, observing
+from migrator import keeping, observing, scheduling
 from migrator.core.channel import Channel
 from migrator.core.duration import seconds
 from migrator.core.errors import ConfigError
 from migrator.core.retention import Retention
+from migrator.core.schedule import Schedule
 from migrator.core.secrets import Mask
 from migrator.core.url import Url
 
@@ -27,7 +28,8 @@ _TRUE = ("1", "true", "yes", "on")
 class DatabaseTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[databases.NAME]`: `url`, the folder of `revisions`, the `pool` size, and `connect_timeout`.
 
-    `direct_url` goes around a connection pooler; where it is given, it is used in place of `url`.
+    `direct_url` goes around a connection pooler; where it is given, it is used in place of `url`. `throttle` is what
+    holds long changes back: see `core.throttle.Throttle`.
     """
 
     url: str
@@ -35,6 +37,7 @@ class DatabaseTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revisions: str = ""
     pool: int = 2
     connect_timeout: str = "5s"
+    throttle: dict[str, Any] = {}
 
 
 class LogTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +64,7 @@ class FileTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: LogTable = LogTable()
     logs: keeping.LogsTable = keeping.LogsTable()
     retention: keeping.RetentionTable = keeping.RetentionTable()
+    schedule: dict[str, scheduling.ScheduleTable] = {}
     notify: dict[str, observing.NotifyTable] = {}
     metrics: observing.MetricsTable = observing.MetricsTable()
     tracing: observing.TracingTable = observing.TracingTable()
@@ -77,6 +81,7 @@ _NAMED_TABLES: Mapping[str, type[msgspec.Struct]] = {
     "databases": DatabaseTable,
     "environments": EnvironmentTable,
     "notify": observing.NotifyTable,
+    "schedule": scheduling.ScheduleTable,
 }
 
 
@@ -89,6 +94,7 @@ class Database(msgspec.Struct, frozen=True):
     pool: int
     connect_timeout: float
     embedded: str = ""
+    throttle: Mapping[str, Any] = {}
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -112,6 +118,7 @@ class Config(msgspec.Struct, frozen=True):
     metrics: observing.Metrics = observing.Metrics()
     tracing: bool = False
     protected: bool = False
+    schedules: tuple[Schedule, ...] = ()
 
     def mask(self) -> Mask:
         """Return what hides this configuration's secrets in a text."""
@@ -213,6 +220,7 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         hidden=_mask(tables, databases.values()),
         logs=keeping.logs(tables.logs, root),
         retention=keeping.retention(tables.retention, env),
+        schedules=scheduling.schedules(tables.schedule, env),
         notify=observing.channels(tables.notify),
         metrics=observing.metrics(tables.metrics, root),
         tracing=tables.tracing.enabled,
@@ -224,7 +232,8 @@ def _mask(tables: FileTables, databases: Iterable[Database]) -> Mask:
     found = {secret for database in databases for secret in database.url.secrets()}
     written = [address for table in tables.databases.values() for address in (table.url, table.direct_url)]
     found |= {match[1] for address in written if (match := _WRITTEN.fullmatch(address))}
-    found |= observing.secrets(tables.notify, tables.metrics)
+    probes = [str(table.throttle.get("http", "")) for table in tables.databases.values()]
+    found |= observing.secrets(tables.notify, tables.metrics, probes)
     return Mask({*found, *(repr(secret)[1:-1] for secret in found)})
 
 
@@ -245,7 +254,14 @@ def _database(name: str, table: DatabaseTable, root: Path, *, alone: bool) -> Da
         pool=table.pool,
         connect_timeout=_seconds(table.connect_timeout, f"{where}.connect_timeout"),
         embedded=embedded,
+        throttle=_throttle(table.throttle, where) if table.throttle else {},
     )
+
+
+def _throttle(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    from migrator.core.throttle import checked
+
+    return checked(table, f"{where}.throttle")
 
 
 def _seconds(text: str, where: str) -> float:

@@ -1,7 +1,7 @@
 """`[notify.NAME]`, `[metrics]` and `[tracing]` of migrator.toml: as they are written, and checked."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
 from typing import Literal
@@ -76,10 +76,10 @@ def metrics(table: MetricsTable, root: Path) -> Metrics:
     return Metrics(root / table.textfile if table.textfile else None, table.push, table.job)
 
 
-def secrets(tables: Mapping[str, NotifyTable], table: MetricsTable) -> set[str]:
+def secrets(tables: Mapping[str, NotifyTable], table: MetricsTable, probes: Iterable[str]) -> set[str]:
     """Return what must never be shown: keys, passwords, and addresses that are secrets as a whole."""
     found = {each.secret for each in tables.values()}
-    for address in [table.push, *(each.url for each in tables.values())]:
+    for address in [table.push, *probes, *(each.url for each in tables.values())]:
         found |= _secret_parts(address)
     return found
 

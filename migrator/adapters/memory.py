@@ -21,6 +21,7 @@ from migrator.core.protocols import Adapter, Capabilities, Databases, Finding, F
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Run, Status
 from migrator.core.runs import LISTED, RunFilter, live
+from migrator.core.schedule import Firing
 from migrator.core.url import Url
 
 KIND = "memory"
@@ -39,6 +40,7 @@ class Store:
     fence: int = 0
     owner: Owner | None = None
     since: str = ""
+    firings: dict[str, Firing] = field(default_factory=dict)
     evictions: list[tuple[str, str, str]] = field(default_factory=list)
     chores: Chores = field(default_factory=dict)
     controls: dict[str, Control] = field(default_factory=dict)
@@ -132,6 +134,22 @@ class _Tracker:
 
     async def note(self, run: Run) -> None:
         self._place.rows = {**(self._place.rows or {}), run.run_id: replace(run, superseded_by=run.run_id)}
+
+    async def firings(self) -> list[Firing]:
+        return [self._place.firings[name] for name in sorted(self._place.firings)]
+
+    async def claim_firing(self, firing: Firing, last: str) -> bool:
+        kept = self._place.firings.get(firing.name)
+        if (kept.due if kept else "") != last:
+            return False
+        began = _now() if firing.word == "running" else (kept.started_at if kept else "")
+        self._place.firings[firing.name] = replace(firing, started_at=began)
+        return True
+
+    async def end_firing(self, name: str, due: str, word: str, message: str) -> None:
+        kept = self._place.firings.get(name)
+        if kept is not None and kept.due == due:
+            self._place.firings[name] = replace(kept, word=word, message=message, finished_at=_now())
 
     def commit(self, writes: Sequence[tuple[Run | None, Run | None]]) -> None:
         rows = dict(self._place.rows or {})

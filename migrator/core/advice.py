@@ -41,7 +41,8 @@ def advised(error: BaseException) -> MigratorError:
 
 def _unexpected(error: BaseException) -> MigratorError:
     if type(error).__name__ in ("CancelledError", "KeyboardInterrupt"):
-        return Stopped(
+        told = next((each for each in error.args if isinstance(each, Stopped)), None)
+        return told or Stopped(
             "stopped before the end",
             state="The step that was running was rolled back or is settled by the next command.",
             hint="`migrator status` shows where things stand.",

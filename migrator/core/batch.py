@@ -117,6 +117,11 @@ class Control:
     at: str = ""
 
     @property
+    def cancelled(self) -> bool:
+        """Say whether the change is to end where it is, and not to go on until somebody says so."""
+        return self.desired is Desired.CANCEL
+
+    @property
     def pause(self) -> str:
         """Return why the change stands still, "" where nobody wants it to; the word before the colon is the kind."""
         if self.desired is not Desired.PAUSE:

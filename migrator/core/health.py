@@ -83,7 +83,7 @@ def health(probes: Iterable[Probe], now: datetime) -> Health:
 def _database(probe: Probe, now: datetime) -> DatabaseHealth:
     lines = probe.lines or ()
     runs = {word: _runs(lines, word) for word in ("running", "interrupted", "blocked")}
-    findings = (*probe.findings, *_of_state(probe.name, lines), *_of_lock(probe, runs, now))
+    findings = (*probe.findings, *_of_state(probe.name, lines), *_of_lock(probe, now))
     values = {finding.subject: finding.value for finding in findings}
     skew = values.get("clock")
     return DatabaseHealth(
@@ -111,7 +111,7 @@ def _runs(lines: Iterable[Line], word: str) -> tuple[str, ...]:
     return tuple(line.run_id for line in lines if line.state == word)
 
 
-def _of_state(name: str, lines: Sequence[Line]) -> Iterable[Finding]:
+def _of_state(name: str, lines: Sequence[Line]) -> Sequence[Finding]:
     """Return what the revisions have to say, the worst only."""
     again = f"migrator upgrade {name}:head"
     for word, level, text, hint in (
@@ -122,19 +122,16 @@ def _of_state(name: str, lines: Sequence[Line]) -> Iterable[Finding]:
     ):
         found = [line for line in lines if line.state == word]
         if found:
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            title = f"{found[0].revision} ({found[0].title})"
-            yield Finding(level, "state", f"{title} {text}{more and f';{more}'}", hint.format(again=again))
-            return
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            first = f"{found[0].revision} ({found[0].title})"
+            return [Finding(level, "state", f"{first} {text}{more}", hint.format(again=again))]
+    return []
 
 
-def _of_lock(probe: Probe, runs: Mapping[str, tuple[str, ...]], now: datetime) -> Iterable[Finding]:
+def _of_lock(probe: Probe, now: datetime) -> Sequence[Finding]:
     age = _age(probe.holder, now)
-    if probe.holder is not None:
-        lasts = f", for {age:.0f} s" if age is not None else ""
-        yield Finding("ok", "lock", f"held by {probe.holder}{lasts}", value=age)
-    elif runs["running"]:
-        yield Finding("ok", "lock", "a run is on its way")
+    lasts = f", for {age:.0f} s" if age is not None else ""
+    return [Finding("ok", "lock", f"held by {probe.holder}{lasts}", value=age)] if probe.holder else []
 
 
 def _age(holder: Holder | None, now: datetime) -> float | None:

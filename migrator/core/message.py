@@ -82,7 +82,7 @@ WORDS = tuple(Message(kind=Kind.SUCCESS, environment="", title="", what="", stat
 class Messages:
     """Hears the events of one channel, in order, and says what there is to send. `patience` is in seconds.
 
-    A wait for a lock is told once it has lasted that long, a throttle once for each run and reason.
+    A wait for a lock is told once it has lasted that long, a throttle once for each run and kind of reason.
     """
 
     def __init__(self, environment: str, patience: float, mask: Mask) -> None:
@@ -112,7 +112,7 @@ class Messages:
                 else None
             )
         elif isinstance(event, Throttled):
-            return self._throttled(event) if self._first(event.run.run_id, event.reason) else None
+            return self._throttled(event) if self._first(event.run.run_id, event.reason.partition(":")[0]) else None
         elif isinstance(event, RunSettled):
             return self._settled(event)
         elif isinstance(event, DeployEnded):
@@ -140,7 +140,7 @@ class Messages:
         run = event.run
         return self._new(
             Kind.THROTTLED,
-            f"{run.key} ({run.title}) stands still",
+            f"{_named(run)} stands still",
             what=f"The throttle holds it back: {event.reason}",
             state="Every batch before this one is committed.",
             next="Nothing, if the reason goes away: it goes on by itself. `migrator status` shows where it is.",
@@ -152,7 +152,7 @@ class Messages:
         self._tags.setdefault(run.key, frozenset(event.tags))
         return self._new(
             Kind.INTERRUPTED,
-            f"an interrupted {run.direction} of {run.key} ({run.title}) was found",
+            f"an interrupted {run.direction} of {_named(run)} was found",
             what=f"Its owner, {run.user}@{run.host} pid {run.pid}, ended without a word (run {run.run_id}). "
             f"It is recorded as {run.status}, effect {run.effect}.",
             state=_left(run),
@@ -164,12 +164,12 @@ class Messages:
         if event.error is None and not event.runs:
             return None
         done = [run for run in event.runs if run.status is Status.SUCCESS]
+        bad = [run for run in event.runs if run.status is Status.FAILED]
         databases = ", ".join(dict.fromkeys(run.database for run in event.runs))
         if error := event.error:
             message = self._new(
                 Kind.FAILURE,
-                f"{event.command} failed"
-                + (f" at {event.runs[-1].key} ({event.runs[-1].title})" if event.runs else ""),
+                f"{event.command} failed" + "".join(f" at {_named(run)}" for run in bad[-1:]),
                 what=error.message,
                 state=error.state,
                 next=error.hint,
@@ -227,6 +227,10 @@ class Messages:
 
     def _line(self, text: str) -> str:
         return " ".join(self._mask(text).split())
+
+
+def _named(run: Run) -> str:
+    return f"{run.key} ({run.title})" if run.title else str(run.key)
 
 
 def _left(run: Run) -> str:

@@ -10,7 +10,9 @@ from migrator.core.refusals import (
     drifted_keys,
     refuse_ahead,
     refuse_blocked,
+    refuse_cancelled,
     refuse_drift,
+    refuse_half_done,
     refuse_irreversible,
     refuse_lost,
     refuse_needed,
@@ -76,7 +78,7 @@ def upgrade(
     refuse_drift(history, state, {*databases, *(key.database for key in wanted)})
     todo = {key for key in wanted - state.applied.keys() if here(history[key], environment)}
     refuse_ahead(history, state, todo)
-    refuse_blocked(history, state, todo, under=history.ancestors(todo) - todo)
+    refuse_blocked(history, state, todo, Direction.UPGRADE, under=history.ancestors(todo) - todo)
     return Plan(tuple(Step(history[key], Direction.UPGRADE) for key in history.sort(todo)))
 
 
@@ -88,6 +90,7 @@ def with_scripts(
         return plan
     scope = {name for target in targets for name in _scope(target, databases)}
     todo = [each for each in changed(scripts, state, tuple(scope)) if here(each, environment)]
+    refuse_cancelled(state, [each.key for each in todo])
     return Plan((*plan.steps, *(Step(each, Direction.UPGRADE) for each in todo)))
 
 
@@ -103,7 +106,8 @@ def downgrade(history: History, state: State, targets: Sequence[Target], databas
     refuse_drift(history, state, {key.database for key in doomed}, only=doomed)
     refuse_needed(history, state, doomed)
     refuse_irreversible(history, doomed)
-    refuse_blocked(history, state, doomed)
+    refuse_blocked(history, state, doomed, Direction.DOWNGRADE)
+    refuse_half_done(history, state, doomed)
     place = {key: index for index, key in enumerate(state.applied)}
     order = history.sort(doomed, rank=place.__getitem__)
     return Plan(tuple(Step(history[key], Direction.DOWNGRADE) for key in reversed(order)))

@@ -12,6 +12,7 @@ from migrator.core.run import Run
 from migrator.core.runs import LISTED, RunFilter
 
 if TYPE_CHECKING:
+    from migrator.core.schedule import Firing
     from logging import Logger
 
     from migrator.core.batch import Checkpoint, Control, FailedRow, Tools
@@ -136,6 +137,17 @@ class Tracker(Protocol):
 
     async def note(self, run: Run) -> None:
         """Insert a run that has ended and changes no state (a verify), and commit. Needs no lock; it is never live."""
+
+    async def firings(self) -> "list[Firing]":
+        """Return the last firing of every schedule, by name; [] where there is no tracker."""
+
+    async def claim_firing(self, firing: "Firing", last: str) -> bool:
+        """Write a firing if the one before it was due at `last` ("" where there was none), and commit; False where
+        somebody else was faster. Creates the tracker on first use. A word of "running" begins it now.
+        """
+
+    async def end_firing(self, name: str, due: str, word: str, message: str) -> None:
+        """Write how a firing ended, unless a later one began, and commit."""
 
     async def page(
         self, wanted: RunFilter, *, after: str = "", limit: int = 100, columns: Sequence[str] = LISTED

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from migrator.core.errors import DatabaseAhead, Drifted, Irreversible, ResolveNeeded, StillNeeded
 from migrator.core.history import History
-from migrator.core.revision import Key
+from migrator.core.revision import Direction, Key
 from migrator.core.run import State
 
 UNCHANGED = "Nothing was changed."
@@ -75,11 +75,18 @@ def refuse_lost(history: History, state: State, databases: Iterable[str]) -> Non
         )
 
 
-def refuse_blocked(history: History, state: State, todo: set[Key], under: Iterable[Key] = ()) -> None:
+def refuse_blocked(
+    history: History, state: State, todo: set[Key], direction: Direction, under: Iterable[Key] = ()
+) -> None:
     """Raise ResolveNeeded where a revision to run was left half done and does not say that it may run again, or
     where one `under` those to run was (a downgrade or a forced run of an applied revision that failed).
+
+    A long change goes on where it stopped: Drifted where its file is not what began it.
     """
-    repeated = {key for key in todo if history[key].header.rerunnable or _continues(state, key)}
+    refuse_cancelled(state, todo)
+    on = {key for key in todo if _continues(state, key, direction)}
+    _refuse_other_text(history, state, on)
+    repeated = on | {key for key in todo if history[key].header.rerunnable}
     for key in history.sort({*todo, *under} - repeated):
         run = state.blocked.get(key)
         if run is not None:
@@ -92,10 +99,55 @@ def refuse_blocked(history: History, state: State, todo: set[Key], under: Iterab
             )
 
 
-def _continues(state: State, key: Key) -> bool:
-    """Say whether the next run goes on where the last one stopped; not where a person cancelled it."""
-    last = state.blocked.get(key)
-    return last is not None and last is state.resumable.get(key) and last.reason != GIVEN_UP
+def refuse_cancelled(state: State, todo: Iterable[Key]) -> None:
+    """Raise ResolveNeeded where a person cancelled a long change, and nobody has let it go on since."""
+    for key in todo:
+        control = state.controls.get(key)
+        if control is not None and control.cancelled:
+            run = state.resumable[key]
+            raise ResolveNeeded(
+                f"{key} ({run.title}): its {run.direction} {run.run_id} was cancelled by {control.by} "
+                f"at {control.at}: {control.reason}",
+                state=f"A part of it is in {run.database}, and its checkpoint is kept. Nothing was changed now.",
+                hint=f"`migrator resume {run.run_id}` lets the next {run.direction} go on at the checkpoint; "
+                f'`migrator resolve {run.run_id} --mark-success | --mark-rolled-back --reason "..."` settles it otherwise.',
+            )
+
+
+def refuse_half_done(history: History, state: State, doomed: set[Key]) -> None:
+    """Raise ResolveNeeded where a long change stopped on its way above a revision to take down.
+
+    It would go on at its checkpoint afterwards, over rows that are not those that it has seen.
+    """
+    for key in history.sort(history.descendants(doomed) & state.resumable.keys()):
+        run = state.resumable[key]
+        if run.direction is Direction.UPGRADE and key not in doomed:
+            raise ResolveNeeded(
+                f"{key} ({run.title}) stands on what is to go down, and a part of it is in {run.database}",
+                state=UNCHANGED,
+                hint=f"Finish it: `migrator upgrade {key}`; or undo by hand what it did, and say so: "
+                f'`migrator resolve {run.run_id} --mark-rolled-back --reason "..."`',
+            )
+
+
+def _refuse_other_text(history: History, state: State, on: set[Key]) -> None:
+    """Raise Drifted where a long change would go on with another text than it began with."""
+    for key in history.sort(on):
+        run = state.resumable[key]
+        if run.checksum != history[key].checksum and not history[key].header.rerunnable:
+            raise Drifted(
+                f"{key} ({history[key].path}) changed since run {run.run_id}, which did a part of it",
+                state=f"What that run did is in {run.database}. " + UNCHANGED,
+                hint="Restore the text; or go on at the checkpoint with the new one: "
+                f'`migrator resolve {run.run_id} --retry --reason "..."`; or undo by hand what it did, and begin anew: '
+                f'`migrator resolve {run.run_id} --mark-rolled-back --reason "..."`',
+            )
+
+
+def _continues(state: State, key: Key, direction: Direction) -> bool:
+    """Say whether the next run goes on where the last one stopped."""
+    last = state.resumable.get(key)
+    return last is not None and last.direction is direction and state.blocked.get(key) in (None, last)
 
 
 def refuse_needed(history: History, state: State, doomed: set[Key]) -> None:

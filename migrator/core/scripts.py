@@ -12,7 +12,7 @@ from migrator.core.errors import (
     TargetNotFound,
 )
 from migrator.core.history import History
-from migrator.core.refusals import UNCHANGED
+from migrator.core.refusals import UNCHANGED, refuse_cancelled
 from migrator.core.revision import Key, Revision
 from migrator.core.run import State
 
@@ -102,8 +102,9 @@ def changed(scripts: Scripts, state: State, databases: Sequence[str]) -> tuple[R
 def refuse_unready(chosen: Sequence[Revision], state: State, *, force: bool) -> None:
     """Raise what keeps these scripts from running: what they depend on, or what an earlier run left behind.
 
-    Raises DependencyMissing with all of the former at once; ResolveNeeded unless `force`.
+    Raises DependencyMissing with all of the former at once; ResolveNeeded unless `force`, and where it was cancelled.
     """
+    refuse_cancelled(state, [each.key for each in chosen])
     keys = {each.key for each in chosen}
     done = {*state.applied, *state.scripts}
     missing = [(each, link) for each in chosen for link in each.depends_on if link not in done and link not in keys]

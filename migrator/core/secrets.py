@@ -5,9 +5,25 @@ from collections.abc import Iterable
 
 SHOWN_INSTEAD = "***"
 
+_QUOTES = re.compile(
+    r"""
+      (DETAIL:[ ]{2}) .*? (?=\n(?:HINT:|\[|\n)|\Z)   # a row, in asyncpg's text of PostgreSQL's errors
+    | (invalid\ input\ (?:syntax\ for\ type|value\ for\ enum)\ [^:\n]*:\ ) ".*?" (?=\n|\Z)
+    | (value\ ) "[^"]*" (?=\ is\ out\ of\ range)
+    | (query\ argument\ \$\d+:\ ) [^\n]*             # asyncpg, of an argument that does not fit
+    | (\[parameters:\ ) .*? (?=\]\n|\]\Z)             # SQLAlchemy
+    | ((?:dup\ key|full\ error):\ ) \{[^\n]*         # pymongo, of a document
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""Where a driver's text quotes values of rows and documents. What stands before them is kept."""
+
 
 class Mask:
-    """Replaces secrets in texts. A secret of letters and digits only counts where it stands as a word."""
+    """Replaces secrets in texts, and values that a driver quotes of the data.
+
+    A secret of letters and digits only counts where it stands as a word.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets: frozenset[str] = frozenset()
@@ -22,4 +38,5 @@ class Mask:
 
     def __call__(self, text: str) -> str:
         """Return the text with every secret replaced."""
+        text = _QUOTES.sub(lambda match: f"{match[match.lastindex or 0]}{SHOWN_INSTEAD}", text)
         return self._pattern.sub(SHOWN_INSTEAD, text) if self._pattern else text

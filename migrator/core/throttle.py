@@ -1,17 +1,22 @@
 """What holds a long change back: the signals, what a reading of each means, and what may be asked for.
 
-Here is the meaning only; who reads the signals is `runtime.throttle`. A clock is passed in, never read.
+A reason is a text for people, with figures, behind a word to count by: `lag: 4.2 s >= 2 s on replica1`. The words are
+the names of the signals, and `paused` and `rate`. A clock is passed in, never read.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from migrator.core.duration import seconds
-from migrator.core.errors import UsageError
+from migrator.core.errors import ConfigError, UsageError
 from migrator.core.window import Window
+
+if TYPE_CHECKING:
+    from migrator.core.protocols import Capabilities
 
 STALE = 15.0
 """Seconds after which a reading says nothing any more, and the work stands still."""
@@ -22,28 +27,18 @@ REMEMBERED = 600
 NAMES = ("window", "query", "http", "lag", "waiters", "long_transactions")
 """The signals, in the order in which they are asked; the first that says no is the reason."""
 
-EVERYWHERE = ("window", "http")
+APART = ("window", "http")
 """Those that need no database."""
 
 CLOSED = ("query", "http", "lag")
 """Those that hold the work back where they cannot be read; without the others it goes on."""
 
-PAUSED, RATE = "paused", "rate"
-"""The kinds of reason beside the signals' names: a person, and `max_rows_per_second`."""
-
-
-class Reason(NamedTuple):
-    """Why a long change stands still: `kind` is a word to count by, `text` is for people and has the figures."""
-
-    kind: str
-    text: str
-
 
 class Reading(NamedTuple):
-    """What a signal said, and when: a text where it holds the work back, "" where it does not."""
+    """What a signal said, and when: why it holds the work back, "" where it does not."""
 
     at: float
-    text: str = ""
+    why: str = ""
 
 
 class Lag(NamedTuple):
@@ -74,10 +69,6 @@ class Throttle:
             if name not in NAMES:
                 raise _refused(f"throttle has no signal {name!r}", _nearest(name))
         return replace(self, **{name: _value(name, value) for name, value in table.items()})
-
-    def only(self, names: Sequence[str]) -> "Throttle":
-        """Return it without the signals that a database does not have."""
-        return replace(self, **{name: None for name in NAMES if name not in (*names, *EVERYWHERE)})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -134,54 +125,86 @@ class Trail:
         return now - self._times[first] if first < len(self._places) else 0.0
 
 
-def reason(readings: Mapping[str, Reading], names: Sequence[str], now: float, stale: float = STALE) -> Reason | None:
-    """Return why the work is to stand still now, None where nothing is against it."""
+def chosen(database: "Capabilities", *tables: Mapping[str, Any]) -> Throttle:
+    """Return what holds a change of a kind of database back: the defaults, and tables one over the other.
+
+    Raises UsageError where a table asks for what such a database does not have.
+    """
+    found = Throttle()
+    for table in tables:
+        found = found.changed(table)
+        for name in table:
+            if name not in (*database.signals, *APART) and getattr(found, name) is not None:
+                raise _refused(f"this kind of database does not show {name}", "Leave it out of the throttle.")
+    found = replace(found, **{name: None for name in NAMES if name not in (*database.signals, *APART)})
+    if found.query is not None and isinstance(found.query, str) is not database.sql:
+        wanted = "SQL" if database.sql else 'a command, such as {"find": "flags"}'
+        raise _refused("the query of the throttle is for another kind of database", f"It takes {wanted} here.")
+    return found
+
+
+def checked(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Return a table of migrator.toml as it is. Raises ConfigError with its place where it cannot be meant."""
+    try:
+        Throttle().changed(table)
+    except UsageError as error:
+        raise ConfigError(f"{where}: {error.message}", state="Nothing was changed.", hint=error.hint) from None
+    return table
+
+
+def kind(reason: str) -> str:
+    """Return the word by which a reason is counted."""
+    return reason.partition(":")[0]
+
+
+def reason(readings: Mapping[str, Reading], names: Sequence[str], now: float, stale: float = STALE) -> str:
+    """Return why the work is to stand still now, "" where nothing is against it."""
     for name in names:
         reading = readings.get(name)
         if reading is None:
-            return Reason(name, f"{name}: nothing has been read yet")
+            return f"{name}: nothing has been read yet"
         if now - reading.at > stale:
-            return Reason(name, f"{name}: stale, the last reading is {now - reading.at:.0f} s old")
-        if reading.text:
-            return Reason(name, reading.text)
-    return None
+            return f"{name}: stale, the last reading is {now - reading.at:.0f} s old"
+        if reading.why:
+            return f"{name}: {reading.why}"
+    return ""
 
 
 def lagging(worst: Lag | None, limit: float) -> str:
     """Return what the replica that is furthest behind means."""
-    if worst is None or worst.seconds < limit:
-        return ""
-    return f"replica lag {worst.seconds:.1f} s >= {limit:g} s on {worst.replica}"
+    behind = worst is not None and worst.seconds >= limit
+    return f"{worst.seconds:.1f} s >= {limit:g} s on {worst.replica}" if worst and behind else ""
 
 
 def waiting(count: int, limit: int) -> str:
     """Return what the number of sessions that wait for us means."""
-    return f"waiters: {count} >= {limit} sessions wait for a lock of ours" if count >= limit else ""
+    return f"{count} >= {limit} session(s) behind a lock of ours" if count >= limit else ""
 
 
 def aged(age: float, limit: float) -> str:
     """Return what the age of the oldest transaction means."""
-    return f"the oldest transaction is {age:.0f} s old >= {limit:g} s" if age >= limit else ""
+    return f"the oldest is {age:.1f} s >= {limit:g} s old" if age >= limit else ""
 
 
 def queried(value: Any) -> str:
     """Return what the first value of a query means. ValueError where it is neither a number nor true or false."""
     try:
-        if isinstance(value, str | bytes):
-            raise TypeError
-        return f"the query gave {str(value).lower()}" if value is not None and float(value) > 0 else ""
-    except TypeError:
-        raise ValueError(f"it gave {type(value).__name__}, and not a number or true or false") from None
+        number = 0.0 if value is None else math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if math.isnan(number):
+        raise ValueError(f"it gave {type(value).__name__}, and not a number or true or false")
+    return f"it gave {str(value).lower()}" if number > 0 else ""
 
 
 def probed(status: int) -> str:
     """Return what the answer to an HTTP probe means."""
-    return "" if 200 <= status < 300 else f"the HTTP probe answered {status}"  # noqa: PLR2004 - 2xx
+    return "" if 200 <= status < 300 else f"the probe answered {status}"  # noqa: PLR2004 - 2xx
 
 
-def unreadable(name: str, why: str) -> str:
+def unreadable(name: str, error: str) -> str:
     """Return what it means that a signal could not be read."""
-    return f"{name} cannot be read: {why}" if name in CLOSED else ""
+    return f"cannot be read: {error}" if name in CLOSED else ""
 
 
 def _value(name: str, value: Any) -> Any:

@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from migrator.core.errors import UsageError
 
-_WINDOW = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})(?:\s+(\S+))?")
+_TIME = r"([01]?\d|2[0-3]):([0-5]\d)"
+_WINDOW = re.compile(rf"{_TIME}\s*-\s*{_TIME}(?:\s+(\S+))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,9 @@ class Window:
     def parse(cls, text: str) -> "Window":
         """Read a window; without a zone it is in UTC. Raises UsageError."""
         found = _WINDOW.fullmatch(text.strip())
-        try:
-            if found is None:
-                raise ValueError
-            start, end = time(int(found[1]), int(found[2])), time(int(found[3]), int(found[4]))
-        except ValueError:
-            raise _refused(text, "Write it like `22:00-06:00 Europe/Berlin`; without a zone it is in UTC.") from None
+        if found is None:
+            raise _refused(text, "Write it like `22:00-06:00 Europe/Berlin`; without a zone it is in UTC.")
+        start, end = time(int(found[1]), int(found[2])), time(int(found[3]), int(found[4]))
         if start == end:
             raise _refused(text, "Its end is its beginning. Leave it out where any time will do.")
         return cls(text.strip(), start, end, _zone(found[5], text) if found[5] else UTC)
@@ -44,10 +42,10 @@ class Window:
             return ""
         left = min(begin for begin, _ in spans if begin > now) - now
         minutes = -(-int(left.total_seconds()) // 60)
-        return f"outside the window {self.text}, which begins in {minutes // 60} h {minutes % 60:02} min"
+        return f"outside {self.text}, which begins in {minutes // 60} h {minutes % 60:02} min"
 
     def _span(self, day: date) -> tuple[datetime, datetime]:
-        """Return when the window of a day begins and ends; in UTC, because two wall times of one zone do not compare."""
+        """Return when the window of a day begins and ends, in UTC: two wall times of one zone do not compare."""
         last = day if self.end > self.start else day + timedelta(1)
         return self._moment(day, self.start), self._moment(last, self.end)
 

@@ -5,6 +5,7 @@ is the order of it, and the time.
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -13,28 +14,30 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from migrator.core.batch import Checkpoint, Control, Desired, Ledger, Next, Page, Settings, Walk, after, pause
-from migrator.core.errors import GivenUp, RowFailed, UsageError
-from migrator.core.events import Asked, BatchDone, Event, LoopBegun, Throttled, Unthrottled
+from migrator.core.batch import Checkpoint, Ledger, Next, Page, Settings, Walk, after, pause
+from migrator.core.errors import RowFailed, UsageError
+from migrator.core.events import BatchDone, Event, LoopBegun
 from migrator.core.pace import LIMIT, Pace
-from migrator.core.protocols import Databases
+from migrator.core.protocols import Adapter, Databases
 from migrator.core.run import Run
 from migrator.core.secrets import Mask
-
-LOOK = 1.0
-"""Seconds between two looks at why the work stands still."""
+from migrator.core.throttle import chosen
+from migrator.runtime.brake import Brake
+from migrator.runtime.throttle import Watch
 
 ON_ERROR = ("stop", "skip")
 
 
 @dataclass(frozen=True)
 class Around:
-    """What a loop needs to know of the step around it."""
+    """What a loop needs to know of the step around it; `throttle` is what migrator.toml says for this database."""
 
     run: Run
     publish: Callable[[Event], None]
     mask: Mask
     databases: Databases
+    adapter: Adapter
+    throttle: Mapping[str, Any]
 
 
 class Loops:
@@ -52,6 +55,7 @@ class Loops:
         name: str,
         settings: Settings,
         on_error: str,
+        throttle: Mapping[str, Any],
     ) -> "Loop":
         """Return the loop over a walk; see `Context.batches`. Raises UsageError for options that cannot be meant."""
         origin = (self._around.run.cursor or {}).get("origin")
@@ -69,9 +73,21 @@ class Loops:
                 hint='Give each a name of its own: `ctx.batches(..., name="totals")`.',
             )
         blank = Checkpoint(origin=origin, name=loop_name, run_id=self._around.run.run_id, fence=self._around.run.fence)
-        loop = Loop(self._around, walk, ledger, blank, settings, skip=on_error == "skip")
+        watch = self._watch(throttle)
+        loop = Loop(self._around, walk, ledger, blank, settings, watch, skip=on_error == "skip")
         self._loops.append(loop)
         return loop
+
+    def _watch(self, throttle: Mapping[str, Any]) -> Watch:
+        around = self._around
+        logger = logging.getLogger(f"migrator.script.{around.run.revision}")
+        limits = chosen(around.adapter.capabilities, around.throttle, throttle)
+        return Watch(limits, around.adapter, lambda text: logger.warning("%s", around.mask(text)))
+
+    async def close(self) -> None:
+        """Let go of what the loops hold beside the step's own connection."""
+        for loop in self._loops:
+            await loop.watch.stop()
 
     @property
     def report(self) -> Mapping[str, Any] | None:
@@ -92,7 +108,15 @@ class Loop:
     """One `async for batch in ctx.batches(...)`. It can be walked once."""
 
     def __init__(
-        self, around: Around, walk: Walk, ledger: Ledger, blank: Checkpoint, settings: Settings, *, skip: bool
+        self,
+        around: Around,
+        walk: Walk,
+        ledger: Ledger,
+        blank: Checkpoint,
+        settings: Settings,
+        watch: Watch,
+        *,
+        skip: bool,
     ) -> None:
         self.around = around
         self.walk = walk
@@ -103,9 +127,8 @@ class Loop:
         self.row_bytes = 0.0
         self.pace = Pace()
         self.tries = 0
-        self._given = settings
-        self.settings = settings
-        self._asked = Control()
+        self.watch = watch
+        self.brake = Brake(self, watch, settings)
         self._before = 0
         self._latest = 0.0
 
@@ -118,6 +141,11 @@ class Loop:
         """Return what has been done, with all earlier attempts; `before` is the rows that those did."""
         names = ("name", "rows", "total", "batches", "retries", "splits", "skipped", "throttled", "done")
         return {**{name: getattr(self.checkpoint, name) for name in names}, "before": self._before}
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings that hold now."""
+        return self.brake.settings
 
     @property
     def seconds(self) -> float:
@@ -140,21 +168,23 @@ class Loop:
         seconds = time.monotonic() - self._latest
         self.checkpoint = checkpoint
         self.tries = 0
+        self.brake.spend(page.size, self._latest)
         bounds = self.settings.bounds
         self.pace = self.pace.done(page.size, seconds, bounds, bounds.most(self.row_bytes))
         self.around.publish(
-            BatchDone(
-                self.around.run, page.size, checkpoint.rows, seconds, self.name, checkpoint.total, self.pace.next
-            )
+            BatchDone(self.around.run, page.size, checkpoint.rows, seconds, self.name, checkpoint.total, self.pace.next)
         )
 
     async def _walk(self) -> AsyncIterator["Batch"]:
         await self._claim()
+        if not self.checkpoint.done:
+            await self.watch.start()
         while not self.checkpoint.done:
-            await self._free()
+            await self.brake.free()
             page = await self._page()
             if page is None:
                 await self.move(done=True, waiting="")
+                await self.watch.stop()
                 return
             batch = Batch(self, page)
             yield batch
@@ -165,8 +195,6 @@ class Loop:
                 )
             if batch.error is not None:
                 await self._after(batch.error, page)
-            elif self.settings.max_rows_per_second:
-                await self._slow_down(page)
 
     async def _claim(self) -> None:
         extent = await self.walk.extent()
@@ -183,41 +211,6 @@ class Loop:
             return None
         limit = min(self.pace.next, self.settings.bounds.most(self.row_bytes))
         return await self.walk.page(self.checkpoint.cursor, self.checkpoint.high, limit)
-
-    async def _free(self) -> None:
-        """Wait until nobody wants the work to stand still. Raises GivenUp."""
-        reason, since = await self._held_back(), time.monotonic()
-        if not reason:
-            return
-        while reason:
-            await self.move(waiting=reason)
-            self.around.publish(Throttled(self.around.run, reason))
-            was = reason
-            while reason == was:
-                await asyncio.sleep(LOOK)
-                reason = await self._held_back()
-            await self._stood_still(was, time.monotonic() - since)
-            since = time.monotonic()
-
-    async def _held_back(self) -> str:
-        control = await self.ledger.control(self.checkpoint.origin)
-        self.settings = self._given.changed(control.settings)
-        if control != self._asked:
-            self._asked = control
-            self.around.publish(Asked(self.around.run, control))
-        if control.desired is Desired.CANCEL:
-            raise GivenUp(f"{self.name}: cancelled by {control.by}: {control.reason}")
-        return control.pause
-
-    async def _stood_still(self, reason: str, seconds: float) -> None:
-        kind = reason.partition(":")[0]
-        throttled = {**self.checkpoint.throttled, kind: round(self.checkpoint.throttled.get(kind, 0) + seconds, 3)}
-        await self.move(waiting="", throttled=throttled)
-        self.around.publish(Unthrottled(self.around.run, reason, seconds))
-
-    async def _slow_down(self, page: Page) -> None:
-        spent = time.monotonic() - self._latest
-        await asyncio.sleep(max(0.0, page.size / self.settings.max_rows_per_second - spent))
 
     async def _after(self, error: Exception, page: Page) -> None:
         """Do what `core.batch.after` says after a batch that was rolled back; STOP was raised by the batch itself."""

@@ -159,7 +159,8 @@ class Deployment:
                 fence = await stack.enter_async_context(
                     lease.hold(session.lock, name, owner, wait=self._config.lock_timeout, publish=self._publish)
                 )
-                held[name] = Held(adapter, session, fence, owner, self._deploy_id)
+                throttle = self._config.database(name).throttle
+                held[name] = Held(adapter, session, fence, owner, self._deploy_id, throttle)
             yield {name: held[name] for name in databases}
 
 

@@ -12,13 +12,16 @@ from migrator.core.errors import (
     MigratorError,
     OutcomeUnknown,
     PlanRefused,
+    RowFailed,
     RunFailed,
+    Stopped,
     TrackerRefused,
     TransactionEscaped,
     VerifyFailed,
 )
 from migrator.core.outcome import Outcome
 from migrator.core.plan import Plan
+from migrator.core.refusals import GIVEN_UP
 from migrator.core.revision import Direction
 from migrator.core.run import Effect, Kind, Run, State, Status
 
@@ -58,7 +61,7 @@ class Failure(Exception):
         if isinstance(self.__cause__, TransactionEscaped):
             return Effect.UNKNOWN
         if run.transactional or not self.touched:
-            return Effect.NONE
+            return Effect.PARTIAL if run.origin not in ("", run.run_id) else Effect.NONE
         return self.effect or (Effect.UNKNOWN if run.cursor is None else Effect.PARTIAL)
 
     def kept(self, lines: Collection[str]) -> Mapping[str, Any] | None:
@@ -111,6 +114,15 @@ def explained(
     return error
 
 
+def stopped(run: Run) -> Stopped:
+    """Return what a stop in the middle of a long change means."""
+    return Stopped(
+        f"stopped in the {run.direction} of {run.key} ({run.title})",
+        state=_kept(run),
+        hint=f"Run {_again(run)} again; it goes on at the checkpoint.",
+    )
+
+
 def overtaken(run: Run, refused: TrackerRefused) -> LockLost:
     """Return what a failed step means whose row is refused: its cause is that somebody else took over and ended it."""
     return LockLost(
@@ -149,12 +161,40 @@ def _state(run: Run, done: tuple[Run, ...], *, recorded: bool) -> str:
         Effect.FULL: "All of it is in the database.",
         Effect.UNKNOWN: "It ran without a transaction: what it did before it failed is still in the database.",
     }
-    text = texts[run.effect]
+    text = _kept(run) if run.origin and run.effect is Effect.PARTIAL else texts[run.effect]
     if not recorded:
         text += " The tracker could not be told; the next command finds the run and settles it."
     before = ", ".join(str(each.key) for each in done[-3:])
     verb = "applied" if run.direction is Direction.UPGRADE else "taken down"
     return text + (f" Before it, {len(done)} {verb} and kept (last: {before})." if done else "")
+
+
+def _kept(run: Run) -> str:
+    """Return how much of a long change is done."""
+    loops = (run.progress or {}).get("loops", ())
+    parts = [
+        f"{loop['rows']:,} " + (f"of about {loop['total']:,} " if loop["total"] >= loop["rows"] else "") + loop["name"]
+        for loop in loops
+    ]
+    return f"Done and kept: {', '.join(parts)} (rows)." if parts else "What was done before is kept."
+
+
+def _again(run: Run) -> str:
+    if run.kind is Kind.SCRIPT and run.direction is Direction.UPGRADE:
+        return f"`migrator run {run.key}`"
+    return f"`migrator {run.direction} {run.database}:{'head' if run.direction is Direction.UPGRADE else '-1'}`"
+
+
+def _hint_on(run: Run, failure: Failure, again: str) -> str:
+    """Return how a long change goes on that stopped on its way."""
+    settle = f'`migrator resolve {run.run_id} --mark-success | --mark-rolled-back --reason "..."` settles it otherwise.'
+    if failure.reason == GIVEN_UP:
+        return f"`migrator resume {run.run_id}` lets the next {run.direction} go on at the checkpoint; {settle}"
+    lead = "Correct the row. " if isinstance(failure.__cause__, RowFailed) else ""
+    return (
+        f"{lead}Run {again} again; it goes on at the checkpoint. If {run.path} is to be corrected, say so behind it: "
+        f'`migrator resolve {run.run_id} --retry --reason "..."`'
+    )
 
 
 def _hint(run: Run, failure: Failure, *, rerunnable: bool) -> str:
@@ -166,9 +206,9 @@ def _hint(run: Run, failure: Failure, *, rerunnable: bool) -> str:
         return cause.hint
     if failure.reason == "timeout":
         lead = 'Give it more time (`timeout = "30m"` in the revision), or do less at once. '
-    again = f"`migrator {run.direction} {run.database}:{'head' if run.direction is Direction.UPGRADE else '-1'}`"
-    if run.kind is Kind.SCRIPT and run.direction is Direction.UPGRADE:
-        again = f"`migrator run {run.key}`"
+    again = _again(run)
+    if run.origin and run.effect is Effect.PARTIAL:
+        return lead + _hint_on(run, failure, again)
     if run.effect is Effect.NONE or rerunnable:
         return f"{lead}Correct {run.path}, then run {again} again."
     return (

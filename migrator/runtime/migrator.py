@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from migrator.core.outcome import Decision, Outcome, Resolution, ScriptsOutcome, Shown, Verification
     from migrator.core.plan import Plan
     from migrator.notifiers.metrics import Metrics
+    from migrator.runtime.control import Controls
     from migrator.runtime.deployment import Deployment, Planner
     from migrator.runtime.past import Past
 
@@ -244,6 +245,13 @@ class Migrator:
         from migrator.runtime.past import Past
 
         return Past(self.config, self._connections)
+
+    @property
+    def controls(self) -> "Controls":
+        """The long changes that run or stopped on their way, and what can be asked of them without a lock."""
+        from migrator.runtime.control import Controls
+
+        return Controls(self.config, self._connections)
 
     async def measure(self, metrics: "Metrics") -> None:
         """Let metrics read where every database stands now, or that it is silent, for whoever serves them."""

@@ -64,11 +64,22 @@ async def resolve(
     )
     recorded = pending.moved(status, effect, reason=f"{decision}: {reason.strip()}")
     await mine.session.tracker.record(recorded)
+    if decision is Decision.RETRY and run.origin:
+        await _let_go_on(run, mine, reason.strip())
     return Resolution(run, said, recorded)
 
 
+async def _let_go_on(run: Run, held: Held, reason: str) -> None:
+    """Take back what a person asked of a long change that is to go on: a pause, or the word that cancelled it."""
+    from migrator.core.batch import Desired
+
+    control = await held.session.tracker.control(run.origin)
+    by = f"{held.owner.user}@{held.owner.host}"
+    await held.session.tracker.ask(run.origin, replace(control, desired=Desired.RUN, by=by, reason=reason))
+
+
 def _find(run_id: str, state: State) -> Run:
-    blocked = list(state.blocked.values())
+    blocked = list({**state.resumable, **state.blocked}.values())
     found = [run for run in blocked if run.run_id.startswith(run_id)]
     if len(found) == 1:
         return found[0]

@@ -10,18 +10,21 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar, Token
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from migrator.core.logs import log_name
 from migrator.core.run import Run
 from migrator.core.secrets import Mask
 from migrator.keeping import Logs
 from migrator.notifiers._lines import SCRIPTS, cleaned, formatter
+
+if TYPE_CHECKING:
+    from migrator.runtime._logfile import LogFile
 
 LINES = 20
 """How many of its last lines are kept with a run that fails."""
@@ -34,9 +37,9 @@ class RunLogs:
     """Makes the logs of the runs of one command. A folder that cannot be written to is said once, and harms no run."""
 
     def __init__(self, settings: Logs, mask: Mask) -> None:
-        self._settings = settings
-        self._mask = mask
-        self._formatter: logging.Formatter | None = None
+        self.settings = settings
+        self.mask = mask
+        self._form: logging.Formatter | None = None
         self._folder = settings.folder
         self._made = False
 
@@ -50,24 +53,34 @@ class RunLogs:
                 self._lost(error)
         return run if self._folder is None else replace(run, log_file=_name(run))
 
+    def listening(self) -> AbstractContextManager[None]:
+        """Let the logs of runs hear, for the length of a block, what is logged and warned of in this program."""
+        return _EAR.listening()
+
     def of(self, run: Run) -> "RunLog":
         """Return the log of a run; within `with` it hears all that is logged in this task, and in what it begins."""
-        return RunLog(run, self._settings.level, self._mask, self._file)
+        return RunLog(run, self)
 
-    def _file(self, run: Run) -> "logging.Handler | None":
+    def opened(self, run: Run) -> "LogFile | None":
+        """Open the file of a run, if it is to have one."""
         if self._folder is None or not run.log_file:
             return None
         from migrator.runtime._logfile import LogFile
 
-        if self._formatter is None:
-            self._formatter = formatter(self._settings.format, "run_id", "name")
         try:
-            file = LogFile(self._folder / run.log_file, self._settings.max_bytes, self._lost)
+            return LogFile(self._folder / run.log_file, self.settings.max_bytes)
         except OSError as error:
             self._lost(error)
             return None
-        file.setFormatter(self._formatter)
-        return file
+
+    def write(self, file: "LogFile", record: logging.LogRecord) -> None:
+        """Write a cleaned record to a file."""
+        if self._form is None:
+            self._form = formatter(self.settings.format, "run_id", "name")
+        try:
+            file.write(self._form.format(record))
+        except (OSError, TypeError, ValueError) as error:  # the latter two: what JSON cannot hold
+            self._lost(error)
 
     def _lost(self, error: BaseException) -> None:
         if self._folder is not None:
@@ -78,39 +91,41 @@ class RunLogs:
 class RunLog:
     """The log of one run. `lines` are the last ones that were logged in it."""
 
-    def __init__(self, run: Run, level: str, mask: Mask, open_file: Callable[[Run], logging.Handler | None]) -> None:
+    def __init__(self, run: Run, logs: RunLogs) -> None:
         self.lines: deque[str] = deque(maxlen=LINES)
         self._run = run
-        self._level = logging.getLevelNamesMapping()[level]
-        self._mask = mask
-        self._open_file = open_file
-        self._file: logging.Handler | None = None
-        self._open = ExitStack()
+        self._logs = logs
+        self._level = logging.getLevelNamesMapping()[logs.settings.level]
+        self._file: LogFile | None = None
+        self._token: Token[RunLog | None]
         self._over = False
 
     def __enter__(self) -> Self:
         run = self._run
-        self._file = self._open_file(run)
+        self._file = self._logs.opened(run)
         self._write(
             logging.INFO,
             f"{run.direction} of {run.key} {run.title} begins: run {run.run_id}, attempt {run.attempt}, "
             f"{run.user}@{run.host} pid {run.pid}",
         )
-        self._open.callback(self._close)
-        self._open.callback(_RUN.reset, _RUN.set(self))
-        self._open.enter_context(_EAR.listening(run.revision, self))
+        self._token = _RUN.set(self)
+        _EAR.active.append((run.revision, self))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is not None and not self._over:
             self.failed(error)
-        self._open.close()
+        _EAR.active.remove((self._run.revision, self))
+        _RUN.reset(self._token)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()  # what comes later, from a thread or a task that was left behind, is lost
 
     def hear(self, record: logging.LogRecord) -> None:
         """Take in one record."""
         if record.levelno < self._level:
             return
-        clean = cleaned(record, self._mask, self._run.revision)
+        clean = cleaned(record, self._logs.mask, self._run.revision)
         whose = "" if record.name.startswith(SCRIPTS) else f"{record.name}: "
         clean.msg = f"{whose}{clean.msg}"
         self.lines.append(f"[{record.levelname}] {clean.msg}")
@@ -127,22 +142,17 @@ class RunLog:
         because = f" ({run.reason}): {run.error}" if run.error else ""
         self._write(logging.INFO, f"{run.status}, effect {run.effect}{spent}{because}")
 
-    def _close(self) -> None:
-        """Close the file; what comes later from a thread or a task that was left behind is lost."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-
     def _write(self, level: int, text: str) -> None:
         if self._file is not None:
-            record = logging.LogRecord("migrator", level, "", 0, text, (), None)
-            self._put(cleaned(record, self._mask, self._run.revision))
+            record = logging.LogRecord("migrator", level, "", 0, self._logs.mask(text), (), None)
+            record.script = self._run.revision
+            self._put(record)
 
     def _put(self, record: logging.LogRecord) -> None:
         file = self._file
         if file is not None:
             record.run_id = self._run.run_id
-            file.handle(record)
+            self._logs.write(file, record)
 
 
 class _Ear(logging.Handler):
@@ -154,6 +164,7 @@ class _Ear(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.active: list[tuple[str, RunLog]] = []
+        self._listeners = 0
         self._turn = Lock()
         self._leave: Callable[[], None] = _nothing
 
@@ -172,18 +183,18 @@ class _Ear(logging.Handler):
             log.hear(record)
 
     @contextmanager
-    def listening(self, script: str, log: RunLog) -> Iterator[None]:
-        """Hear for a run of a script, for the length of the block."""
+    def listening(self) -> Iterator[None]:
+        """Hear, for the length of the block."""
         with self._turn:
-            if not self.active:
+            self._listeners += 1
+            if self._listeners == 1:
                 self._leave = self._enter()
-            self.active.append((script, log))
         try:
             yield
         finally:
             with self._turn:
-                self.active.remove((script, log))
-                if not self.active:
+                self._listeners -= 1
+                if self._listeners == 0:
                     self._leave()
 
     def _enter(self) -> Callable[[], None]:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from migrator.core.errors import (
@@ -24,7 +24,7 @@ from migrator.core.refusals import GIVEN_UP
 from migrator.core.revision import Direction, Key, Script
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.secrets import Mask
-from migrator.runtime.failures import Failure, Unanswered, explained, overtaken, said
+from migrator.runtime.failures import Failure, Unanswered, explained, overtaken, said, stopped
 from migrator.runtime.lifecycle import clean_up, validate
 from migrator.runtime.params import Params
 from migrator.runtime.runlog import RunLog, RunLogs
@@ -43,6 +43,14 @@ next one too, which records how the step ended.
 """
 
 
+@dataclass
+class _Seen:
+    """What a step has been seen to do so far."""
+
+    touched: bool = False
+    progress: Mapping[str, Any] | None = None
+
+
 @dataclass(frozen=True)
 class _Work:
     """One step with all that it needs. `place` is (number, total)."""
@@ -54,14 +62,7 @@ class _Work:
     place: tuple[int, int]
     log: RunLog
     params: Params
-
-
-@dataclass
-class _Seen:
-    """What a step has been seen to do so far."""
-
-    touched: bool = False
-    progress: Mapping[str, Any] | None = None
+    seen: _Seen = field(default_factory=_Seen)
 
 
 class Runner:
@@ -168,7 +169,7 @@ class Runner:
         limit = work.step.revision.header.timeout
         if limit is None:
             limit = 0.0 if work.step.batched else self._timeout  # each batch has a limit of its own
-        seen = _Seen()
+        seen = work.seen
         try:
             async with asyncio.timeout(limit + GRACE if limit else None) as scope:
                 return await self._body(work, limit, seen, scope)
@@ -219,8 +220,10 @@ class Runner:
                     loops.check_done()
                     done = replace(done, progress=loops.report)
             finally:
-                seen.touched, context.lines = context.touched, None
+                seen.touched, context.lines, context.tools = context.touched, None, None
                 seen.progress = context.progress if loops is None else loops.report
+                if loops is not None:
+                    await loops.close()
             if work.step.direction is Direction.UPGRADE:
                 await check(work.script, context)
             await held.session.tracker.finish(done, work.following)
@@ -231,13 +234,15 @@ class Runner:
         """Give the context of a long change its loops."""
         from migrator.runtime.batches import Around, Loops
 
-        loops = Loops(Around(work.run, self._publish, self._mask, self._databases))
+        held = self._held[work.run.database]
+        loops = Loops(Around(work.run, self._publish, self._mask, self._databases, held.adapter, held.throttle))
         context.tools = loops
         return loops
 
     async def _failed(self, work: _Work, error: Failure | asyncio.CancelledError, began: float) -> BaseException:
         """Record a failure as far as it can be, and return what the caller is to raise."""
-        failure = error if isinstance(error, Failure) else Failure("stopped", "cancelled", touched=True)
+        stop = Failure("stopped", "cancelled", touched=True, progress=work.seen.progress)
+        failure = error if isinstance(error, Failure) else stop
         if failure.reason == "verify_failed" and work.step.revision.header.on_failed_verify == "downgrade":
             failure = await self._undo(work, failure)
         run = work.run.moved(
@@ -257,6 +262,7 @@ class Runner:
             return overtaken(run, refused)
         self._publish(RunFinished(run, *work.place))
         if not isinstance(error, Failure):
+            error.args = (stopped(run),) if run.origin else error.args
             return error
         rerunnable = work.step.revision.header.rerunnable
         return explained(run, failure, tuple(self._done), recorded=recorded, rerunnable=rerunnable)

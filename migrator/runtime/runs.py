@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -17,13 +17,14 @@ _COUNT = count(random.getrandbits(20))
 
 @dataclass(frozen=True)
 class Held:
-    """A database whose lock we hold."""
+    """A database whose lock we hold. `throttle` is what migrator.toml says of it."""
 
     adapter: Adapter
     session: Session
     fence: int
     owner: Owner
     deploy_id: str
+    throttle: Mapping[str, Any] = field(default_factory=dict)
 
 
 def new_run(step: Step, held: Held, state: State, kind: Kind | None = None) -> Run:
@@ -74,6 +75,6 @@ def transactional(step: Step, adapter: Adapter) -> bool:
 def _cursor(step: Step, state: State, run_id: str) -> Mapping[str, Any]:
     """Return where a long change keeps its checkpoints: under the first run of those that continue one another."""
     before = state.resumable.get(step.key)
-    if before is None or before.cursor is None or before.direction is not step.direction:
+    if before is None or before.direction is not step.direction or before.checksum != step.revision.checksum:
         return {"origin": run_id}
-    return before.cursor
+    return {"origin": before.origin}

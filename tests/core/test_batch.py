@@ -142,7 +142,7 @@ LOOP = "    async for batch in ctx.batches('orders'):\n        async with batch:
         ("async def upgrade(ctx):\n    walk = ctx.batches\n    async for b in walk('orders'): ...\n", ("",)),
         ("async def upgrade(ctx):\n" + LOOP + LOOP.replace("orders", "lines"), ("orders", "lines")),
         (
-            "async def upgrade(ctx):\n    async def f():\n        async for b in ctx.batches('a'): ...\n    await f()\n",
+            "async def upgrade(ctx):\n    async def f():\n        async for b in ctx.batches('a'): ...\n",
             ("a",),
         ),
         (

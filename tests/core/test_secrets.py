@@ -28,6 +28,27 @@ def test_mask(secrets: list[str], text: str, expected: str) -> None:
     assert expected == Mask(secrets)(text)
 
 
+DRIVERS = {
+    "asyncpg": ("duplicate key\nDETAIL:  Key (email)=(ann\n@x) already exists.", "duplicate key\nDETAIL:  ***"),
+    "with a hint": ("no\nDETAIL:  Key (a)=(ann).\nHINT:  do", "no\nDETAIL:  ***\nHINT:  do"),
+    "in a traceback": ("E: no\nDETAIL:  Row (ann)\n\nThe above", "E: no\nDETAIL:  ***\n\nThe above"),
+    "a type": ('invalid input syntax for type integer: "ann"', "invalid input syntax for type integer: ***"),
+    "an enum": ('invalid input value for enum mood: "an"n"\nx', "invalid input value for enum mood: ***\nx"),
+    "a range": ('value "99" is out of range for type integer', "value *** is out of range for type integer"),
+    "an argument": ("for query argument $2: 'ann' (expected int)", "for query argument $2: ***"),
+    "sqlalchemy": ("[SQL: S $1]\n[parameters: ('ann',)]\n(See", "[SQL: S $1]\n[parameters: ***]\n(See"),
+    "pymongo": ('index: e_1 dup key: { e: "ann" }, full error: {}', "index: e_1 dup key: ***"),
+    "in bulk": ("batch op errors occurred, full error: {'a': 'ann'}", "batch op errors occurred, full error: ***"),
+}
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_values_that_drivers_quote(name: str) -> None:
+    """What a driver tells of a row or a document is taken out; what it names stays."""
+    text, expected = DRIVERS[name]
+    assert Mask([])(text) == expected
+
+
 @given(secret=SECRETS, others=st.lists(SECRETS, max_size=3))
 def test_any_secret(secret: str, others: list[str]) -> None:
     """A secret that stands between brackets is gone, whichever others there are."""

@@ -8,9 +8,11 @@ from typing import Any
 from migrator.core.revision import Direction
 from migrator.core.run import COLUMNS, Effect, Kind, Run, Status
 from migrator.core.runs import RunFilter, time_of
+from migrator.core.schedule import Firing
 
 TRACKER = "script_run_tracker"
 LOCK = "migrator_lock"
+SCHEDULE = "script_schedule"
 CHECKPOINTS, CONTROLS, FAILURES = "script_run_checkpoint", "script_run_control", "script_run_failures"
 """Of long changes."""
 VERSION = 1
@@ -82,6 +84,14 @@ def projected(columns: Sequence[str]) -> dict[str, int]:
 
 def _beginning(text: str) -> dict[str, str] | None:
     return {"$regex": f"^{re.escape(text)}"} if text else None
+
+
+def firing_of(row: Mapping[str, Any]) -> Firing:
+    """Return a document as a firing."""
+    times = {name: iso(row.get(name)) for name in ("started_at", "finished_at")}
+    return Firing(
+        name=row["_id"], **{name: row[name] for name in ("due", "next", "word", "by", "message", "runs")}, **times
+    )
 
 
 def iso(moment: datetime | None) -> str:

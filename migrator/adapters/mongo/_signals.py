@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import pymongo
@@ -73,7 +72,7 @@ class MongoSignals:
     async def value(self, query: Any) -> Any:
         """Run a command and return the first field of its first document but `_id`; of `count` what it counted."""
         with translated(f"{self._name}: run the throttle's query"), pymongo.timeout(LIMIT):
-            answer: Mapping[str, Any] = await self._db.command(dict(query))
+            answer = await self._db.command(dict(query))
         if "cursor" not in answer:
             if "n" in answer:
                 return answer["n"]

@@ -23,11 +23,13 @@ from migrator.adapters.mongo._rows import (
     CONTROLS,
     FAILURES,
     LOCK,
+    SCHEDULE,
     TRACKER,
     VALIDATOR,
     VERSION,
     asked,
     document,
+    firing_of,
     projected,
     run_of,
 )
@@ -36,6 +38,7 @@ from migrator.core.errors import TrackerNewer, TrackerRefused
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
 from migrator.core.runs import LISTED, RunFilter
+from migrator.core.schedule import Firing
 
 LIVE = {"superseded_by": ""}
 LIMIT = SHORT + COMMIT + 5.0
@@ -49,6 +52,7 @@ class MongoTracker(Changes):
         super().__init__(work, name)
         self._rows = ours(work.db, TRACKER)
         self._lock = ours(work.db, LOCK)
+        self._firings = ours(work.db, SCHEDULE)
 
     async def ensure(self) -> None:
         """Create collection, validator and indexes, and last the version that says that all of it is there.
@@ -146,6 +150,35 @@ class MongoTracker(Changes):
                 ],
                 upsert=True,
             )
+
+    async def firings(self) -> list[Firing]:
+        """Return the last firing of every schedule."""
+        with self._told("read the schedules"):
+            return [firing_of(row) async for row in self._firings.find().sort("_id", 1)]
+
+    async def claim_firing(self, firing: Firing, last: str) -> bool:
+        """Write a firing for whoever knows the one before it."""
+        await self.ensure()
+        row = {name: value for name, value in vars(firing).items() if name not in ("name", "started_at", "finished_at")}
+        began = "$$NOW" if firing.word == "running" else {"$ifNull": ["$started_at", None]}
+        change = {
+            **{name: {"$literal": value} for name, value in row.items()},
+            "started_at": began,
+            "finished_at": None,
+        }
+        wanted = {"_id": firing.name, "due": last} if last else {"_id": firing.name, "due": {"$exists": False}}
+        with self._told("claim the firing", writing=True):
+            try:
+                answer = await self._firings.update_one(wanted, [{"$set": change}], upsert=not last)
+            except DuplicateKeyError:
+                return False
+        return bool(answer.modified_count or answer.upserted_id)
+
+    async def end_firing(self, name: str, due: str, word: str, message: str) -> None:
+        """Write how a firing ended."""
+        said = {"word": {"$literal": word}, "message": {"$literal": message}, "finished_at": "$$NOW"}
+        with self._told("record the firing", writing=True):
+            await self._firings.update_one({"_id": name, "due": due}, [{"$set": said}])
 
     async def check(self, run: Run, session: AsyncClientSession) -> int:
         """Refuse an overtaken holder, and hold the fence until the transaction ends. Returns the next place in order.

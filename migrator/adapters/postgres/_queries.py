@@ -19,6 +19,7 @@ _TABLES = {
     "{checkpoint}": "script_run_checkpoint",
     "{control}": "script_run_control",
     "{failures}": "script_run_failures",
+    "{schedule}": "script_schedule",
 }
 _TABLE = re.compile("|".join(map(re.escape, _TABLES)))
 

@@ -12,6 +12,7 @@ from migrator.core.errors import DatabaseError, TrackerNewer, TrackerRefused, Tr
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Run, Status
 from migrator.core.runs import LISTED, RunFilter
+from migrator.core.schedule import Firing
 
 if TYPE_CHECKING:
     from migrator.core.batch import Checkpoint, Control, FailedRow
@@ -157,6 +158,24 @@ class PostgresTracker:
         _need_end(run)
         values = {**vars(run), "duration_ms": run.duration_ms or 0.0}
         await self._link.execute(self.queries.text("note", values), "record the run", limit=LIMIT)
+
+    async def firings(self) -> list[Firing]:
+        """Return the last firing of every schedule."""
+        if not self._exists:
+            return []
+        rows = await self._link.fetch(self.queries.text("firings"), (), "read the schedules", limit=LIMIT)
+        return [Firing(**row) for row in rows]
+
+    async def claim_firing(self, firing: Firing, last: str) -> bool:
+        """Write a firing for whoever knows the one before it."""
+        await self.ensure()
+        text = self.queries.text("claim_firing", {**vars(firing), "last": last})
+        return bool(await self._link.fetch(text, (), "claim the firing", limit=LIMIT))
+
+    async def end_firing(self, name: str, due: str, word: str, message: str) -> None:
+        """Write how a firing ended."""
+        values = {"name": name, "due": due, "word": word, "message": message}
+        await self._link.execute(self.queries.text("end_firing", values), "record the firing", limit=LIMIT)
 
     async def explain(self, error: DatabaseError, run: Run) -> DatabaseError:
         """Return what a refused write means; the error itself where it was refused for another reason."""

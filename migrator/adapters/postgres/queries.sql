@@ -105,6 +105,17 @@ CREATE TABLE IF NOT EXISTS {failures} (
     at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (origin, name, key)
 );
+CREATE TABLE IF NOT EXISTS {schedule} (
+    name        text PRIMARY KEY,
+    due         text NOT NULL,
+    next        text NOT NULL DEFAULT '',
+    word        text NOT NULL,
+    by          text NOT NULL DEFAULT '',
+    started_at  timestamptz,
+    finished_at timestamptz,
+    message     text NOT NULL DEFAULT '',
+    runs        bigint NOT NULL DEFAULT 0
+);
 INSERT INTO {lock} (name, version) VALUES ('deploy', 1) ON CONFLICT DO NOTHING;
 
 -- name: version
@@ -277,6 +288,29 @@ INSERT INTO {tracker} (run_id, revision, title, kind, direction, status, effect,
 VALUES (:run_id, :revision, :title, :kind, :direction, :status, :effect, :reason, :error, :attempt, :transactional,
         :checksum, :path, :params::jsonb, :result::jsonb, :log_file, :deploy_id, :owner, :host, :pid, :user, :release, :fence,
         :run_id, :duration_ms, clock_timestamp() - :duration_ms * interval '1 millisecond', clock_timestamp())
+
+-- name: firings
+-- The last firing of every schedule.
+SELECT name, due, next, word, by, message, runs,
+       coalesce(pg_catalog.to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), '') AS started_at,
+       coalesce(pg_catalog.to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), '') AS finished_at
+  FROM {schedule} ORDER BY name
+
+-- name: claim_firing
+-- The next firing of a schedule, for the one who knows the last.
+INSERT INTO {schedule} AS kept (name, due, next, word, by, runs, started_at)
+SELECT :name, :due, :next, :word, :by, :runs, CASE WHEN :word = 'running' THEN clock_timestamp() END
+ WHERE :last = '' OR EXISTS (SELECT FROM {schedule} WHERE name = :name)
+    ON CONFLICT (name) DO UPDATE
+   SET due = excluded.due, next = excluded.next, word = excluded.word, by = excluded.by, runs = excluded.runs,
+       started_at = coalesce(excluded.started_at, kept.started_at), finished_at = NULL, message = ''
+ WHERE kept.due = :last
+RETURNING 1
+
+-- name: end_firing
+-- How a firing ended, unless a later one began.
+UPDATE {schedule} SET word = :word, message = :message, finished_at = clock_timestamp()
+ WHERE name = :name AND due = :due
 
 -- name: standing
 -- Why a write was refused: is the fence still ours, and is the run still pending?

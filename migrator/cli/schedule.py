@@ -1,0 +1,51 @@
+"""Run scripts, verifies and the clean-up when they are due; show what is due."""
+
+from dataclasses import asdict
+
+import click
+
+from migrator.cli._command import Console, declare
+
+
+@declare(example="migrator schedule", cls=click.Group, invoke_without_command=True)
+async def command(console: Console) -> None:
+    """Run what `[schedule]` in migrator.toml says, until SIGTERM or Ctrl-C.
+
+    Start as many as you like: each firing is done once. What runs at the end gets some seconds to finish.
+    """
+    from migrator.core.errors import ConfigError
+    from migrator.notifiers.log import Log, configure
+    from migrator.runtime.scheduler import Scheduler
+
+    config = console.config()
+    configure({0: "INFO"}.get(console.verbose, "DEBUG"), config.log_format, console.mask)
+    if not config.schedules:
+        raise ConfigError(
+            f"{config.source} has no [schedule]",
+            hint='Add: [schedule.nightly] with script = "NAME" and cron = "0 3 * * *"; or set CLEANUP_INTERVAL=24h.',
+        )
+    console.print(f"{len(config.schedules)} schedules: {', '.join(each.name for each in config.schedules)}")
+    await Scheduler(config, [Log()]).serve()
+
+
+@declare(example="migrator schedule status")
+async def status(console: Console) -> None:
+    """Show the schedules: when each ran last, how that ended, and when it is due again."""
+    from migrator.cli._render import table
+    from migrator.runtime.scheduler import Scheduler
+
+    scheduler = Scheduler(console.config())
+    try:
+        firings = await scheduler.firings()
+    finally:
+        await scheduler.close()
+    rows = [
+        (each.name, each.word, each.started_at, each.finished_at, each.next, str(each.runs), each.by, each.message)
+        for each in firings
+    ]
+    headers = ("schedule", "last", "began", "ended", "next", "runs", "by", "")
+    console.print(table(headers, rows) if rows else "Nothing was scheduled yet: `migrator schedule` runs it.")
+    console.print_json(lambda: {"schedules": [asdict(each) for each in firings]})
+
+
+command.add_command(status, "status")  # type: ignore[attr-defined]
