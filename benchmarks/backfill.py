@@ -2,8 +2,9 @@
 
 The loop by hand is what a careful person writes: pages by key, a short transaction for each, and no checkpoint. "rows"
 reads the rows, computes in Python and writes them back. Each way begins with the same fresh table, in turns, several
-rounds on one embedded server; the ratios are of medians taken in this one run. `--rows 5000000 --only ours` shows that
-the memory of the command does not grow with the table.
+rounds on one embedded server; the ratios are of medians taken in this one run. "work" is the processor time of the
+server and the program together, which a busy machine does not stretch. `--rows 5000000 --only ours` shows that the
+memory of the command does not grow with the table.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 
 from migrator.servers import postgres
 
@@ -45,7 +47,8 @@ ROWS = """\
 """
 TABLE = (
     "DROP TABLE IF EXISTS orders, script_run_tracker, migrator_lock, script_run_checkpoint",
-    "CREATE TABLE orders (id bigint PRIMARY KEY, quantity int NOT NULL, price int NOT NULL, note text, total bigint)",
+    "CREATE TABLE orders (id bigint PRIMARY KEY, quantity int NOT NULL, price int NOT NULL, note text, total bigint) "
+    "WITH (autovacuum_enabled = off)",  # it would begin in the middle of one of the ways
     "INSERT INTO orders SELECT id, id % 7 + 1, id % 1000, repeat('x', 40) FROM generate_series(1, {rows}) AS id",
     "VACUUM (ANALYZE) orders",
     "CHECKPOINT",
@@ -73,6 +76,12 @@ class Ours:
         (run,) = json.loads(done.stdout)["runs"]
         self.batches.append(run["progress"]["loops"][0]["batches"])
         return float(run["duration_ms"]) / 1000
+
+
+def spent_by(*servers: psutil.Process) -> float:
+    """Return the seconds of processor time of some processes, of those that they waited for, and of this program."""
+    times = [each.cpu_times() for each in (*servers, psutil.Process())]
+    return sum(each.user + each.system + each.children_user + each.children_system for each in times)
 
 
 class Postgres:
@@ -108,6 +117,13 @@ class Postgres:
         connection = await asyncpg.connect(self.url)
         assert await connection.fetchval("SELECT count(*) FROM orders WHERE total = quantity * price") == self.rows
         await connection.close()
+
+    async def work(self) -> float:
+        """Return the seconds of processor time that the server, this program and its children have taken so far."""
+        connection = await asyncpg.connect(self.url)
+        server = psutil.Process(await connection.fetchval("SELECT pg_backend_pid()")).parent()
+        await connection.close()
+        return spent_by(server, *server.children())
 
     async def at_once(self) -> float:
         """Update all in one statement."""
@@ -150,19 +166,25 @@ class Postgres:
 
 async def measure(place: Postgres, only: str, rounds: int) -> None:
     """Run the ways in turns and print what they took."""
-    times: dict[str, list[float]] = {name: [] for name in place.ways if not only or name == only}
+    times: dict[str, list[float]] = {name: [] for name in place.ways if not only or name in only.split(",")}
+    works: dict[str, list[float]] = {name: [] for name in times}
     for _ in range(rounds):
         for name in times:
             await place.fresh()
+            before = await place.work()
             times[name].append(await place.ways[name]())
+            works[name].append(await place.work() - before)
             await place.check()
-    for name, spent in times.items():
-        base = statistics.median(times.get(name.replace("ours", "by hand"), spent))
-        middle = statistics.median(spent)
-        print(f"{type(place).__name__:10} {name:16} {middle:7.2f} s  {place.rows / middle:9,.0f} rows/s", end="")
-        print(f"  {middle / base:5.2f} x by hand" if name.startswith("ours") and name not in only else "")
-    for ours in (place.ours, place.ours_rows):
-        print(f"batches: {ours.batches}" if ours.batches else "", end=" ")
+    for name in times:
+        hand = name.replace("ours", "by hand")
+        spent, work = statistics.median(times[name]), statistics.median(works[name])
+        line = f"{type(place).__name__:9} {name:14} {spent:7.2f} s {place.rows / spent:9,.0f} rows/s  work {work:6.2f} s"
+        if hand in times and hand != name:
+            wall, processor = statistics.median(times[hand]), statistics.median(works[hand])
+            line += f"   {spent / wall:4.2f} x by hand, work {work / processor:4.2f} x"
+        print(line)
+    for name, ours in (("ours", place.ours), ("ours, rows", place.ours_rows)):
+        print(f"batches of {name}: {ours.batches}" if ours.batches else "", end="  ")
     print(f"\npeak memory of the command: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB")
 
 
@@ -173,7 +195,10 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, postgres.attach(Path(folder) / "server") as server:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,  # the server may still be stopping
+        postgres.attach(Path(folder) / "server") as server,
+    ):
         asyncio.run(measure(Postgres(server.url, Path(folder), given.rows), given.only, given.rounds))
 
 

@@ -17,6 +17,7 @@ from migrator.core.message import WORDS, Kind
 LONGEST = 60.0
 """Seconds that a channel's `timeout` may have at most: the command waits for it at its end."""
 
+_NAMES_A_SERVER = ("http", "https", "smtp", "smtps")
 _TOKEN = re.compile(r"(?=.*\d)[\w.~+=-]{12,}")
 """What looks like a key when it is a part of an address."""
 
@@ -124,10 +125,14 @@ def _time(text: str, where: str, most: float = float("inf")) -> float:
 
 
 def _secret_parts(address: str) -> set[str]:
-    """Return the address, and whatever part of it gives access by itself: a webhook's path is its password."""
-    _, _, rest = address.partition("://")
+    """Return the address, and whatever part of it gives access by itself: a webhook's path is its password.
+
+    Where the scheme is one of Apprise's, the place of the server may hold a key too.
+    """
+    scheme, _, rest = address.partition("://")
     server, slash, path = rest.partition("/")
     userinfo = server.rpartition("@")[0]
-    pieces = {piece for piece in re.split(r"[/?&=:@]", rest) if _TOKEN.fullmatch(piece)}
+    keyed = f"{userinfo}/{path}" if scheme in _NAMES_A_SERVER else rest
+    pieces = {piece for piece in re.split(r"[/?&=:@]", keyed) if _TOKEN.fullmatch(piece)}
     found = {address, userinfo.partition(":")[2], slash + path if _TOKEN.search(path) else "", *pieces}
     return {form for each in found for form in (each, unquote(each)) if form}

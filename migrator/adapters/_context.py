@@ -64,6 +64,8 @@ class ContextBase:
         """
         if self._databases is None:
             raise RuntimeError("ctx.database works inside a step")
+        if self.tools is not None:
+            self.tools.opened(name)
         return self._databases.open(name)
 
     def batches(

@@ -1,7 +1,7 @@
 """A long change on the screen: on a terminal a bar that moves, elsewhere a line every ten seconds."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class Bar:
         self._clock = clock
         self._loop: _Loop | None = None
         self._told = clock()
+        self._settings: Mapping[str, float] = {}
         self._screen: Any = None
         self._task: Any = None
 
@@ -70,10 +71,10 @@ class Bar:
     def still(self, reason: str) -> None:
         """Show that the work stands still, in place of when it will be done."""
         if self._screen is not None and self._loop is not None:
-            said = f"{amount(self._loop.rows, self._loop.expected)}, stands still: {reason}"
+            said = f"{amount(self._loop.rows, self._loop.expected)}, stands still, {reason}"
             self._screen.update(self._task, said=self._mask(said))
         else:
-            self._say(f"stands still: {reason}")
+            self._say(f"stands still, {reason}")
 
     def on(self, seconds: float) -> None:
         """Show that the work goes on."""
@@ -83,9 +84,10 @@ class Bar:
             self._say(f"goes on after {seconds:.0f} s")
 
     def hear(self, control: "Control") -> None:
-        """Say what a person asked of the change."""
-        changed = " ".join(f"{name}={value:g}" for name, value in control.settings.items())
-        if changed:
+        """Say what settings a person changed; a pause is told when the work stands still."""
+        if control.settings != self._settings:
+            self._settings = control.settings
+            changed = " ".join(f"{name}={value:g}" for name, value in control.settings.items())
             self._say(f"settings changed by {control.by}: {changed}")
 
     def stop(self) -> None:
@@ -106,14 +108,19 @@ class Bar:
 
     def _say(self, text: str) -> None:
         name = f" {self._loop.name}" if self._loop else ""
-        click.echo(self._mask(f"{self._title}{name}: {text}"))
+        line = self._mask(f"{self._title}{name}: {text}")
+        if self._screen is None:
+            click.echo(line)
+        else:  # above the bar: what is printed past rich would stay in its middle
+            self._screen.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _open(self, loop: _Loop) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+        from rich.table import Column
 
         if self._screen is None:
             text = TextColumn("{task.description}", markup=False)
-            said = TextColumn("{task.fields[said]}", markup=False)
+            said = TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=False))
             self._screen = Progress(SpinnerColumn(), text, BarColumn(20), said, transient=True)
             self._screen.start()
         total = loop.expected if loop.expected >= loop.rows else None

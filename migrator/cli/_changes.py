@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from migrator.cli._render import amount, duration, remaining
+from migrator.core.change import rate
 
 if TYPE_CHECKING:
     from migrator.core.batch import Checkpoint
@@ -20,7 +21,7 @@ def changed(change: "Change") -> str:
 
 
 def lines(change: "Change") -> list[str]:
-    """Return how a long change stands: a line for each loop, then what people asked of it."""
+    """Return how a long change stands: a line for each loop, why it stands still, what people asked of it."""
     found = [_loop(change, each) for each in change.loops]
     if change.waiting:
         found.append(f"stands still, {change.waiting}")
@@ -37,7 +38,7 @@ def _loop(change: "Change", loop: "Checkpoint") -> str:
     if loop.done:
         parts = [f"{loop.rows:,} rows, done"]
     else:
-        parts += [f"{loop.rate:,.0f} rows/s"] * bool(loop.rate)
+        parts += [f"{rate(loop):,.0f} rows/s"] * bool(loop.rate)
         parts += [remaining(change.estimate(loop))]
         parts += [f"{loop.size:,} a batch"] * bool(loop.size)
     parts += [f"{loop.skipped:,} skipped"] * bool(loop.skipped)

@@ -1,5 +1,7 @@
 """Run scripts, verifies and the clean-up when they are due; show what is due."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import asdict
 
 import click
@@ -25,7 +27,8 @@ async def command(console: Console) -> None:
             hint='Add: [schedule.nightly] with script = "NAME" and cron = "0 3 * * *"; or set CLEANUP_INTERVAL=24h.',
         )
     console.print(f"{len(config.schedules)} schedules: {', '.join(each.name for each in config.schedules)}")
-    await Scheduler(config, [Log()]).serve()
+    with suppress(asyncio.CancelledError):  # to be stopped is how it ends
+        await Scheduler(config, [Log()]).serve()
 
 
 @declare(example="migrator schedule status")

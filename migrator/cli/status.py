@@ -7,6 +7,7 @@ import click
 from migrator.cli._command import Console, declare
 
 if TYPE_CHECKING:
+    from migrator.core.change import Change
     from migrator.core.report import DatabaseReport
 
 PENDING_EXIT = 11
@@ -43,19 +44,34 @@ def _text(report: "DatabaseReport") -> str:
     ]
     if rows:
         lines.extend(f"  {row}" for row in table(("state", "revision", "title", ""), rows).splitlines())
+    for change in report.changes:
+        lines.extend(_change(change))
+    if rows:
         lines.append(f"  next: {_next(report)}")
     return "\n".join(lines)
+
+
+def _change(change: "Change") -> list[str]:
+    """Return how a long change stands, its first line with its id."""
+    from migrator.cli._changes import lines
+
+    first, *rest = lines(change) or ["nothing of it is done yet"]
+    return [f"  {change.run.revision} {first}", *(f"    {line}" for line in rest)]
 
 
 def _about(state: str, by: str, release: str, note: str) -> str:
     if state == "unknown":
         return f"no file here; applied by {by}" + (f" from release {release}" if release else "")
-    return {"drifted": "the file changed after it ran", "blocked": note, "interrupted": f"started by {by}"}.get(
-        state, ""
-    )
+    started = f"started by {by}" + (f": {note}" if note else "")
+    return {"drifted": "the file changed after it ran", "blocked": note, "interrupted": started}.get(state, "")
 
 
 def _next(report: "DatabaseReport") -> str:
+    for change in report.changes:
+        if change.standing in ("cancelled", "paused"):
+            return f"migrator resume {change.run.run_id} lets {change.run.revision} go on"
+        if change.standing == "interrupted" and change.run.direction == "downgrade":
+            return f"migrator downgrade {report.name}:{change.run.revision}-1"
     if blocked := report.having("blocked"):
         return f"migrator upgrade {report.name}:{blocked[0].revision} says what to decide"
     if report.count("drifted"):

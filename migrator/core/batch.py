@@ -240,6 +240,12 @@ class Walk(Protocol):
 class Ledger(Protocol):
     """Where checkpoints are kept: in the database that the loop changes, so that both commit together."""
 
+    @property
+    def exactly_once(self) -> bool:
+        """Say whether they do; where the database has no transactions the checkpoint follows its batch, which may run
+        twice.
+        """
+
     async def claim(self, checkpoint: Checkpoint) -> Checkpoint:
         """Make the checkpoint where there is none, and take it over from an earlier holder where there is.
 
@@ -291,6 +297,11 @@ class Batch(Protocol):
 
 class Tools(Protocol):
     """What the runtime lends to the context of a step."""
+
+    def opened(self, database: str) -> None:
+        """Note that the script opens another database, whose changes do not commit with a checkpoint. Raises UsageError
+        unless the revision may run again.
+        """
 
     def batches(
         self,

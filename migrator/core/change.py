@@ -1,6 +1,6 @@
 """A long change as it stands: from its last run, its checkpoints, and what people want of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from migrator.core.run import Run, Status
 
 PAUSED = "paused"
 """The kind of standing still that a person asked for; see `Control.pause`."""
+LIMITED = "rate"
+"""The kind that `max_rows_per_second` asks for, which goes on to the end."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,16 @@ class Change:
         return sum(each.skipped for each in self.loops)
 
     def estimate(self, loop: Checkpoint) -> Estimate:
-        """Return how long the rest of a loop takes, from its average rate; a person's pauses do not count."""
-        if loop.done:
+        """Return how long the rest of a loop takes: from never held back by a signal again, to as often as before."""
+        if loop.done or 0 <= loop.total <= loop.rows:
             return Estimate("due")
+        if loop.total < 0:
+            return Estimate("unknown")
         if self.standing != "running":
             return Estimate("paused")
-        still = sum(seconds for kind, seconds in loop.throttled.items() if kind != PAUSED)
-        most = self.control.settings.get("max_rows_per_second") or loop.rate
-        return _outlook(loop.rows, loop.total, min(loop.rate, most), still)
+        slow, fast = rate(loop), rate(loop, [kind for kind in loop.throttled if kind != LIMITED])
+        left = loop.total - loop.rows
+        return Estimate("ready", left / slow, left / fast, left / slow) if slow else Estimate("measuring")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the change for `--json`."""
@@ -78,23 +82,16 @@ class Change:
         percent = round(100 * loop.rows / loop.total, 1) if loop.total > 0 else None
         return {
             **{name: getattr(loop, name) for name in names},
+            "effective_rate": round(rate(loop), 1),
             "percent": percent,
             "eta": self.estimate(loop)._asdict(),
             "throttled": dict(loop.throttled),
         }
 
 
-def _outlook(rows: int, total: int, rate: float, still: float) -> Estimate:
-    """Return how long the rest takes, from what a checkpoint knows: `rate` is the rows per second while it goes on.
-
-    `still` are the seconds for which it was held back so far: the range is from never again to as often as before.
+def rate(loop: Checkpoint, without: Collection[str] = (PAUSED,)) -> float:
+    """Return the rows per second of a loop since it began, 0 where nobody knows; the time for which it stood still
+    counts, but for these kinds of reasons: a person's pause says nothing of how fast it goes.
     """
-    if total < 0:
-        return Estimate("unknown")
-    if rows >= total:
-        return Estimate("due")
-    if rate <= 0:
-        return Estimate("measuring")
-    fast = (total - rows) / rate
-    slow = fast * (1 + still * rate / rows) if rows else fast
-    return Estimate("ready", slow, fast, slow)
+    still = sum(seconds for kind, seconds in loop.throttled.items() if kind not in without)
+    return loop.rows / (loop.rows / loop.rate + still) if loop.rate and loop.rows else 0.0

@@ -1,14 +1,17 @@
 """How the databases stand, as values: the command line and the dashboard draw them, programs read them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from migrator.core.history import History
 from migrator.core.protocols import Holder
 from migrator.core.refusals import drifted_keys, unknown_keys
 from migrator.core.revision import Key, Revision
 from migrator.core.run import Run, State
+
+if TYPE_CHECKING:
+    from migrator.core.change import Change
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,17 @@ class Line:
 
 @dataclass(frozen=True)
 class DatabaseReport:
-    """One database: where it is, what is applied and what is not. `lines` go parents first."""
+    """One database: where it is, what is applied and what is not. `lines` go parents first.
+
+    `changes` are the long changes that run or stopped on their way.
+    """
 
     name: str
     kind: str
     address: str
     lines: tuple[Line, ...]
     lock: str = ""
+    changes: "tuple[Change, ...]" = ()
 
     def count(self, *states: str) -> int:
         """Return how many revisions are in one of these states."""
@@ -55,7 +62,8 @@ class DatabaseReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for `--json`."""
-        return {**asdict(self), "clean": self.clean}
+        changes = [each.as_dict() for each in self.changes]
+        return {**asdict(replace(self, changes=())), "changes": changes, "clean": self.clean}
 
 
 def lines_of(history: History, state: State, database: str, holder: Holder | None) -> tuple[Line, ...]:
@@ -65,7 +73,7 @@ def lines_of(history: History, state: State, database: str, holder: Holder | Non
     heads = set(history.heads(database))
     lines = []
     for key in (each for each in history.of(database) if not history[each].stored):
-        run = running.get(key) or state.blocked.get(key) or state.applied.get(key)
+        run = running.get(key) or state.blocked.get(key) or state.resumable.get(key) or state.applied.get(key)
         lines.append(_line(history, key, run, _state_word(key, state, running, drifted, holder), head=key in heads))
     lines.extend(_unknown_line(state.applied[key]) for key in unknown if key.database == database)
     return tuple(lines)
@@ -93,11 +101,19 @@ def script_line(script: Revision, state: State) -> Line:
 def _state_word(key: Key, state: State, running: Mapping[Key, Run], drifted: set[Key], holder: Holder | None) -> str:
     if key in running:
         return "running" if holder else "interrupted"
+    if _goes_on(key, state):
+        return "interrupted"
     if key in state.blocked:
         return "blocked"
     if key in drifted:
         return "drifted"
     return "applied" if key in state.applied else "pending"
+
+
+def _goes_on(key: Key, state: State) -> bool:
+    """Say whether a long change stopped on its way, and the next command goes on with it."""
+    control = state.controls.get(key)
+    return key in state.resumable and not (control is not None and control.cancelled)
 
 
 def _line(history: History, key: Key, run: Run | None, word: str, *, head: bool) -> Line:

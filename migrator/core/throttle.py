@@ -189,7 +189,7 @@ def aged(age: float, limit: float) -> str:
 def queried(value: Any) -> str:
     """Return what the first value of a query means. ValueError where it is neither a number nor true or false."""
     try:
-        number = 0.0 if value is None else math.nan if isinstance(value, str) else float(value)
+        number = 0.0 if value is None else math.nan if isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if math.isnan(number):

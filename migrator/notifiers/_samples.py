@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,12 +125,8 @@ class Samples:
         from migrator.core.url import Url
 
         url = Url.parse(address, "metrics.push")
-
-        def send(where: str, method: str, timeout: float | None, headers: list[tuple[str, str]], body: bytes) -> Any:
-            if url.password:
-                return basic_auth_handler(where, method, timeout, headers, body, url.user, url.password)
-            return default_handler(where, method, timeout, headers, body)
-
+        known = partial(basic_auth_handler, username=url.user, password=url.password)
+        send = known if url.password else default_handler
         labels = {name: value for name, value in group.items() if name != "job"}
         gateway = url.bare().rstrip("/")
         push_to_gateway(gateway, group["job"], self.registry(), labels, timeout=PUSH_TIMEOUT, handler=send)

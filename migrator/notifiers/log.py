@@ -4,7 +4,18 @@ import logging
 import sys
 from typing import TextIO
 
-from migrator.core.events import Event, LockWaiting, PlanMade, RunFinished, RunSettled, RunStarted
+from migrator.core.events import (
+    Asked,
+    Event,
+    LockWaiting,
+    LoopBegun,
+    PlanMade,
+    RunFinished,
+    RunSettled,
+    RunStarted,
+    Throttled,
+    Unthrottled,
+)
 from migrator.core.secrets import Mask
 from migrator.notifiers._lines import SCRIPTS, cleaned, formatter
 
@@ -42,6 +53,21 @@ class Log:
             self._logger.info("%s %s: %s, effect %s%s", run.key, run.direction, run.status, run.effect, error)
         elif isinstance(event, LockWaiting):
             self._logger.info("waiting for %.0f s: %s", event.waited, event.holder)
+        else:
+            self._change(event)
+
+    def _change(self, event: Event) -> None:
+        """Log what happens to a long change between its beginning and its end."""
+        if isinstance(event, LoopBegun):
+            self._logger.info("%s %s begins at %d of %d rows", event.run.key, event.name, event.rows, event.expected)
+        elif isinstance(event, Throttled):
+            self._logger.info("%s stands still: %s", event.run.key, event.reason)
+        elif isinstance(event, Unthrottled):
+            self._logger.info("%s goes on after %.0f s: %s", event.run.key, event.seconds, event.reason)
+        elif isinstance(event, Asked):
+            asked = event.control
+            settings = " ".join(f"{name}={value:g}" for name, value in asked.settings.items())
+            self._logger.info("%s: %s by %s: %s %s", event.run.key, asked.desired, asked.by, asked.reason, settings)
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
@@ -50,6 +76,13 @@ class _Stderr(logging.StreamHandler[TextIO]):
     def __init__(self, mask: Mask) -> None:
         super().__init__(sys.stderr)
         self._mask = mask
+        self._terminal = sys.stderr.isatty()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write to what stands in the place of stderr now: on a terminal a bar may move, and the line belongs above it."""
+        if self._terminal:
+            self.stream = sys.stderr
+        super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
         return super().format(cleaned(record, self._mask, record.name.removeprefix(SCRIPTS)))

@@ -8,14 +8,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
 from migrator.core.batch import Checkpoint, Ledger, Next, Page, Settings, Walk, after, pause
-from migrator.core.errors import RowFailed, UsageError
+from migrator.core.errors import DatabaseError, RowFailed, UsageError
 from migrator.core.events import BatchDone, Event, LoopBegun
 from migrator.core.pace import LIMIT, Pace
 from migrator.core.protocols import Adapter, Databases
@@ -30,7 +31,9 @@ ON_ERROR = ("stop", "skip")
 
 @dataclass(frozen=True)
 class Around:
-    """What a loop needs to know of the step around it; `throttle` is what migrator.toml says for this database."""
+    """What a loop needs to know of the step around it; `throttle` is what migrator.toml says for this database, and
+    `rerunnable` what the revision says.
+    """
 
     run: Run
     publish: Callable[[Event], None]
@@ -38,6 +41,7 @@ class Around:
     databases: Databases
     adapter: Adapter
     throttle: Mapping[str, Any]
+    rerunnable: bool
 
 
 class Loops:
@@ -46,6 +50,7 @@ class Loops:
     def __init__(self, around: Around) -> None:
         self._around = around
         self._loops: list[Loop] = []
+        self._exactly_once = True
 
     def batches(
         self,
@@ -66,6 +71,8 @@ class Loops:
             )
         if on_error not in ON_ERROR:
             raise UsageError(f"on_error is {on_error!r}", hint='It takes "stop" or "skip".')
+        if not ledger.exactly_once:
+            self._repeat(f"{walk.source} is on a server without transactions")
         loop_name = name or walk.source
         if any(each.name == loop_name for each in self._loops):
             raise UsageError(
@@ -77,6 +84,20 @@ class Loops:
         loop = Loop(self._around, walk, ledger, blank, settings, watch, skip=on_error == "skip")
         self._loops.append(loop)
         return loop
+
+    def opened(self, database: str) -> None:
+        """Note that the script opens another database; see `core.batch.Tools`."""
+        self._repeat(f"what is changed in {database} does not commit with a checkpoint of this database")
+
+    def _repeat(self, why: str) -> None:
+        """Note that a batch may run twice. Raises UsageError unless the revision allows it."""
+        if not self._around.rerunnable:
+            raise UsageError(
+                f"{self._around.run.key}: {why}, so a batch may run twice",
+                state="Nothing was changed by it.",
+                hint="Write the batch so that a second time does no harm, and say so: `rerunnable = True`.",
+            )
+        self._exactly_once = False
 
     def _watch(self, throttle: Mapping[str, Any]) -> Watch:
         around = self._around
@@ -92,7 +113,10 @@ class Loops:
     @property
     def report(self) -> Mapping[str, Any] | None:
         """Return what the loops did, for the run's `progress`; None where there were none."""
-        return {"loops": [each.report for each in self._loops]} if self._loops else None
+        if not self._loops:
+            return None
+        guarantee = "exactly once" if self._exactly_once else "at least once"
+        return {"loops": [each.report for each in self._loops], "guarantee": guarantee}
 
     def check_done(self) -> None:
         """Raise UsageError where a loop was left before its last batch: the rest would be missing for good."""
@@ -154,9 +178,18 @@ class Loop:
 
     async def move(self, **changes: Any) -> None:
         """Write the checkpoint by itself."""
-        new = replace(self.checkpoint, **changes)
-        async with self.ledger.moved(self.checkpoint, new):
-            pass
+        await self._put(replace(self.checkpoint, **changes))
+
+    async def _put(self, new: Checkpoint, failed: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Write a checkpoint, together with what `failed` writes."""
+        for tries in count(1):
+            try:
+                async with self.ledger.moved(self.checkpoint, new):
+                    if failed is not None:
+                        await failed()
+                break
+            except DatabaseError as error:
+                await _wait_after(error, tries)
         self.checkpoint = new
 
     def began(self) -> None:
@@ -230,9 +263,8 @@ class Loop:
     async def _pass_over(self, error: Exception, page: Page) -> None:
         new = replace(self.checkpoint, cursor=page.upto, skipped=self.checkpoint.skipped + 1)
         text = self.around.mask(str(error).partition("\n")[0])
-        async with self.ledger.moved(self.checkpoint, new):
-            await self.ledger.failed(new, page.upto, text)
-        self.checkpoint, self.tries = new, 0
+        await self._put(new, lambda: self.ledger.failed(new, page.upto, text))
+        self.tries = 0
         self.pace = self.pace.found()
 
     def judge(self, error: Exception, page: Page) -> None:
@@ -270,21 +302,23 @@ class Batch:
             raise UsageError(f"a batch of {loop.name} was entered twice", hint="Enter each batch once.")
         self.entered = True
         was = loop.checkpoint
-        self._next = replace(
-            was,
-            cursor=page.upto,
-            low=was.low or page.upto,
-            rows=was.rows + page.size,
-            batches=was.batches + 1,
-            size=loop.pace.size,
-            rate=loop.pace.rate,
-        )
-        loop.began()
-        try:
-            await self._open.enter_async_context(loop.ledger.moved(was, self._next, seconds=loop.seconds))
-        except Exception as error:
-            loop.judge(error, page)
-            raise
+        for tries in count(1):
+            self._next = replace(
+                was,
+                cursor=page.upto,
+                low=was.low or page.upto,
+                rows=was.rows + page.size,
+                batches=was.batches + 1,
+                retries=was.retries + tries - 1,
+                size=loop.pace.size,
+                rate=loop.pace.rate,
+            )
+            loop.began()
+            try:
+                await self._open.enter_async_context(loop.ledger.moved(was, self._next, seconds=loop.seconds))
+                break
+            except DatabaseError as error:
+                await _wait_after(error, tries)
         self._open.push_async_exit(self._write)
         return self
 
@@ -319,3 +353,10 @@ class Batch:
     def update(self, row: Any, **values: Any) -> None:
         """Buffer new values of one row."""
         self._changes.append((row, values))
+
+
+async def _wait_after(error: DatabaseError, tries: int) -> None:
+    """Wait before a write of ours alone is begun again, or raise its error where that is no use."""
+    if after(error, 1, tries) is not Next.AGAIN:
+        raise error
+    await asyncio.sleep(pause(tries, random.random()))  # noqa: S311 - spreads retries

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 LOOK = 1.0
 """Seconds between two looks at why the work stands still."""
 
-REFRESH = 5.0
-"""Seconds after which the figures of a reason are written again."""
-
 
 class Brake:
     """See the module. `settings` are those that hold now, with what people changed."""
@@ -68,18 +65,15 @@ class Brake:
         """
         loop, began = self._loop, time.monotonic()
         quiet = kind(reason) == "rate" and self._due - began < LOOK
-        told, written = reason, began
         if not quiet:
-            await loop.move(waiting=reason)
             loop.around.publish(Throttled(loop.around.run, reason))
         now = reason
         while kind(now) == kind(reason):
+            if not quiet and now != loop.checkpoint.waiting:
+                await loop.move(waiting=now)
             left = self._due - time.monotonic() if kind(now) == "rate" else LOOK
             await asyncio.sleep(min(max(left, 0.0), LOOK))
             now = await self._reason()
-            if not quiet and now != told and kind(now) == kind(reason) and time.monotonic() - written >= REFRESH:
-                await loop.move(waiting=now)
-                told, written = now, time.monotonic()
         await self._go_on(reason, time.monotonic() - began, quiet=quiet)
         return now
 

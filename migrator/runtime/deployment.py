@@ -42,6 +42,7 @@ class Deployment:
         self._connections = connections
         self._notifiers = notifiers
         self._deploy_id = new_id()
+        self._logs = RunLogs(config.logs, config.mask())
         self._ended: list[Run] = []
 
     async def carry_out(
@@ -130,7 +131,7 @@ class Deployment:
             timeout=self._config.timeout,
             publish=self._publish,
             mask=self._config.mask(),
-            logs=RunLogs(self._config.logs, self._config.mask()),
+            logs=self._logs,
             params=params,
         )
 

@@ -37,9 +37,10 @@ class LogFiles:
 
     async def follow(self, run: Run, over: Callable[[], Awaitable[bool]]) -> AsyncIterator[str]:
         """Yield the lines of a run's log, and those that come, until the run is `over`. Raises NoLog."""
+        mark = self._newest_part(run)
         current, rest = self._open(run), b""
         try:
-            for line in self._older(run):
+            for line in self._older(run, self._names(run)[1:]):
                 yield line
             while True:
                 last = await over()  # asked before the reading, which then misses nothing
@@ -47,7 +48,10 @@ class LogFiles:
                 for each in lines:
                     yield _text(each)
                 if self._begun_anew(run, current):
-                    rest += current.read()
+                    *lines, rest = (rest + current.read()).split(b"\n")
+                    for line in [*map(_text, lines), *self._older(run, self._filled_since(run, mark))]:
+                        yield line
+                    mark = self._newest_part(run)
                     current.close()
                     current = self._open(run)
                 elif last:
@@ -104,9 +108,19 @@ class LogFiles:
 
     def _begun_anew(self, run: Run, current: BufferedReader) -> bool:
         folder, name = self._place(run)
-        with suppress(OSError):
-            return (folder / name).lstat().st_ino != os.fstat(current.fileno()).st_ino
-        return False
+        return _inode(folder / name) not in (0, os.fstat(current.fileno()).st_ino)
+
+    def _newest_part(self, run: Run) -> int:
+        folder, name = self._place(run)
+        return _inode(folder / part_name(name, 1))
+
+    def _filled_since(self, run: Run, mark: int) -> list[str]:
+        """Return the parts that are newer than the one that was the newest, but for the first of them: that is what
+        was being read.
+        """
+        folder, _ = self._place(run)
+        newer = [*takewhile(lambda each: _inode(folder / each) != mark, self._names(run)[1:])]
+        return newer[:-1]
 
     def _names(self, run: Run) -> list[str]:
         """Return the names of the files that make up a log, newest first; the numbers of its parts have no gaps."""
@@ -116,13 +130,13 @@ class LogFiles:
 
     def _lines(self, newest: BufferedReader, run: Run) -> Iterator[str]:
         with newest:
-            yield from self._older(run)
+            yield from self._older(run, self._names(run)[1:])
             for line in newest:
                 yield _text(line)
 
-    def _older(self, run: Run) -> Iterator[str]:
+    def _older(self, run: Run, parts: list[str]) -> Iterator[str]:
         folder, _ = self._place(run)
-        for name in reversed(self._names(run)[1:]):
+        for name in reversed(parts):
             try:
                 with _opened(folder / name) as packed, gzip.GzipFile(fileobj=packed) as file:
                     for line in file:
@@ -138,6 +152,12 @@ def _opened(path: Path) -> BufferedReader:
         file.close()
         raise OSError(0, "it is not a plain file")
     return file
+
+
+def _inode(path: Path) -> int:
+    with suppress(OSError):
+        return path.lstat().st_ino
+    return 0
 
 
 def _text(line: bytes) -> str:

@@ -18,6 +18,7 @@ from migrator.runtime.notify import Notifiers
 from migrator.runtime.reading import state_in
 
 if TYPE_CHECKING:
+    from migrator.core.change import Change
     from migrator.core.health import Health
     from migrator.core.outcome import Decision, Outcome, Resolution, ScriptsOutcome, Shown, Verification
     from migrator.core.plan import Plan
@@ -310,8 +311,13 @@ class Migrator:
         async with adapter.session() as session:
             state = await state_in(session.tracker)
             holder: Holder | None = await session.lock.holder() if state.running else None
+            changes: tuple[Change, ...] = ()
+            if any(run.origin for run in (*state.running, *state.resumable.values())):
+                from migrator.runtime.control import changes_in
+
+                changes = await changes_in(session, state)
         lines = lines_of(history, state, name, holder)
-        return DatabaseReport(name, adapter.kind, self._connections.address(name), lines, str(holder or ""))
+        return DatabaseReport(name, adapter.kind, self._connections.address(name), lines, str(holder or ""), changes)
 
 
 def _reach(history: History, scope: tuple[str, ...]) -> tuple[str, ...]:

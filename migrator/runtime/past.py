@@ -1,7 +1,8 @@
 """What was done to the databases, as their trackers tell it: asked for page by page, in full, and taken away."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from migrator.config import Config
@@ -10,8 +11,12 @@ from migrator.core.protocols import Session, Tracker
 from migrator.core.run import COLUMNS, Run, Status
 from migrator.core.runs import RunFilter, RunPage, live, standing, statuses_of, wanted_word
 from migrator.runtime.connections import Connections
+from migrator.runtime.logfiles import LogFiles, NoLog
 
 UNCHANGED = "Nothing was changed."
+ASK = 1.0
+"""Seconds between two questions to the server whether a run that is followed has ended."""
+
 NEAR = 200
 """Among how many of the newest runs the one that was meant is looked for, when an id is mistyped."""
 
@@ -32,6 +37,7 @@ class Past:
     def __init__(self, config: Config, connections: Connections) -> None:
         self._config = config
         self._connections = connections
+        self._files = LogFiles(config.logs.folder)
 
     async def runs(
         self,
@@ -81,13 +87,39 @@ class Past:
         return RunPage(tuple(exact), frozenset(owned))
 
     async def delete(self, runs: Sequence[Run]) -> int:
-        """Delete runs and return how many went. Raises PlanRefused, before any goes, where one of them is live."""
+        """Delete runs with their logs and return how many went.
+
+        Raises PlanRefused, before any goes, where one of them is live. A log that cannot be deleted is left.
+        """
         self.refuse_live(runs)
+        for run in runs:
+            with suppress(NoLog, OSError):
+                self._files.delete(run)
         gone = 0
         for name in dict.fromkeys(run.database for run in runs):
             async with self._session(name) as session:
                 gone += await session.tracker.delete([run.run_id for run in runs if run.database == name])
         return gone
+
+    def log(self, run: Run) -> Iterator[str]:
+        """Yield the lines of a run's log, oldest first. Raises NoLog, whose text says why there is none."""
+        return self._files.lines(run)
+
+    async def follow(self, run: Run) -> AsyncIterator[str]:
+        """Yield the lines of a run's log, and those that come, until it is over: ended or interrupted. Raises NoLog."""
+        async with self._session(run.database) as session:
+            asked, over = 0.0, run.status is not Status.PENDING
+
+            async def ended() -> bool:
+                nonlocal asked, over
+                if not over and time.monotonic() - asked > ASK:
+                    asked = time.monotonic()
+                    (*_, now) = await session.tracker.page(RunFilter(ids=(run.run_id,)), columns=("status",)) or (None,)
+                    over = now is None or now.status is not Status.PENDING or await session.lock.holder() is None
+                return over
+
+            async for line in self._files.follow(run, ended):
+                yield line
 
     def refuse_live(self, runs: Iterable[Run]) -> None:
         """Raise PlanRefused where one of these runs is live."""

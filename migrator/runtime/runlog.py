@@ -85,7 +85,8 @@ class RunLogs:
     def _lost(self, error: BaseException) -> None:
         if self._folder is not None:
             folder, self._folder = self._folder, None
-            _LOG.warning("no log files are written to %s: %s; the run goes on", folder, error)
+            why = getattr(error, "strerror", None) or error
+            _LOG.warning("no log files are written to %s: %s; the run goes on", folder, why)
 
 
 class RunLog:

@@ -96,12 +96,13 @@ class Runner:
         """
         runs = [self._new_run(step, state) for step in plan.steps]
         try:
-            for index, (step, run) in enumerate(zip(plan.steps, runs, strict=True)):
-                following = runs[index + 1] if index + 1 < len(runs) else None
-                rides = following if _may_ride(run, following) else None
-                place, log = (index + 1, len(runs)), self._logs.of(run)
-                given = self._params.get(step.key, Params())
-                await self._run(_Work(step, run, scripts[step.key], rides, place, log, given))
+            with self._logs.listening():
+                for index, (step, run) in enumerate(zip(plan.steps, runs, strict=True)):
+                    following = runs[index + 1] if index + 1 < len(runs) else None
+                    rides = following if _may_ride(run, following) else None
+                    place, log = (index + 1, len(runs)), self._logs.of(run)
+                    given = self._params.get(step.key, Params())
+                    await self._run(_Work(step, run, scripts[step.key], rides, place, log, given))
         except OutcomeUnknown as error:
             raise Unanswered(plan, runs[len(self._done)], tuple(self._done), error) from error
         finally:
@@ -235,7 +236,8 @@ class Runner:
         from migrator.runtime.batches import Around, Loops
 
         held = self._held[work.run.database]
-        loops = Loops(Around(work.run, self._publish, self._mask, self._databases, held.adapter, held.throttle))
+        again = work.step.revision.header.rerunnable
+        loops = Loops(Around(work.run, self._publish, self._mask, self._databases, held.adapter, held.throttle, again))
         context.tools = loops
         return loops
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests._servers import sql, with_user
+from tests.acceptance import _receivers as receivers
 from tests.acceptance._cases import CASES, Case, script
 from tests.acceptance._look import runs
 from tests.acceptance._project import Project, Result
@@ -126,6 +127,59 @@ def test_a_field_of_a_log_line_does_not_show_it(guarded: Project) -> None:
     result = guarded.good("upgrade")
     assert '"url"' in result.stderr
     clean_result(result)
+
+
+TOLD = """
+[notify.hook]
+kind = "webhook"
+url = "{hook}/s3cr3t-hook-0123456789"
+secret = "s3cr3t of the signature"
+on = ["success", "failure", "interrupted", "lock_wait", "throttled"]
+[notify.slack]
+kind = "slack"
+url = "${{SLACK}}"
+template = "$what $state $next"
+[notify.mail]
+kind = "email"
+url = "smtp://{mail}"
+sender = "a@example.org"
+to = ["b@example.org"]
+[notify.dead]
+kind = "slack"
+url = "http://127.0.0.1:1/services/s3cr3t/x"
+[notify.lost]
+kind = "apprise"
+url = "json://robot:s3cr3t@127.0.0.1:1/s3cr3t?-x=s3cr3t"
+[metrics]
+textfile = "migrator.prom"
+push = "{hook}"
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_nobody_who_is_told_is_told_it(guarded: Project, form: str) -> None:
+    """No message, metric, log or warning holds a password, be it of the database, of a channel or of a gateway."""
+    script(TELLS)(guarded)
+    with receivers.receiving() as receiver, receivers.mail_server() as box:
+        guarded.env |= {"SLACK": f"{receiver.url}/services/T01/B02/s3cr3t%2Fslack", "PYTHONWARNINGS": "ignore"}
+        told = TOLD.format(hook=receiver.url, mail=box.address).replace(
+            f'push = "{receiver.url}', f'push = "{receiver.url.replace("//", "//robot:s3cr3t%2Fx@")}'
+        )
+        guarded.toml.write_text(f'{guarded.toml.read_text()}{told}[log]\nformat = "{form}"\n')
+        result = guarded.run("upgrade", env=LOUD)
+    assert result.exit_code == 1
+    assert "notify.dead failed" in result.stderr
+    assert "notify.lost failed" in result.stderr
+    clean_result(result)
+    bodies = [post.body.decode() for post in receiver.posts]
+    assert len(bodies) == 3, result  # the webhook, Slack, the gateway
+    assert sum("cannot use" in body and "***" in body for body in bodies) == 2
+    for text in (*bodies, *(str(mail) for mail in box.mails)):
+        clean(text)
+    clean(" ".join(json.dumps(dict(post.headers)) for post in receiver.posts))
+    clean((guarded.folder / "migrator.prom").read_text())
+    for file in guarded.folder.rglob("*.log"):
+        clean(file.read_text())
 
 
 @pytest.mark.parametrize("args", [("status",), ("upgrade",), ("doctor",), ("upgrade", "--json"), ("doctor", "--json")])

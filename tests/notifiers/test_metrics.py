@@ -188,10 +188,11 @@ def test_every_metric_explains_itself() -> None:
     assert all(family.documentation and family.type == FAMILIES[name].kind for name, family in families.items())
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     """A place that cannot be written is an error of the notifier, for whoever runs it to tell."""
-    with pytest.raises(OSError, match="nowhere"):
-        counted(RunFinished(RUN, 1, 1), END, textfile=tmp_path / "nowhere" / "migrator.prom")
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(OSError, match="taken"):
+        counted(RunFinished(RUN, 1, 1), END, textfile=tmp_path / "taken" / "migrator.prom")
 
 
 def test_a_state_of_nothing() -> None:

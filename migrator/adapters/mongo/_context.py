@@ -1,6 +1,6 @@
 """What a MongoDB revision receives."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bson.errors import BSONError
 from pymongo.asynchronous.database import AsyncDatabase
@@ -8,9 +8,14 @@ from pymongo.errors import PyMongoError
 
 from migrator.adapters._context import ContextBase
 from migrator.adapters.mongo._errors import explain
-from migrator.core.errors import MigratorError
+from migrator.core.errors import MigratorError, UsageError
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from migrator.core.batch import Ledger, Walk
 
 
 class Context(ContextBase):
@@ -18,18 +23,34 @@ class Context(ContextBase):
 
     In a transactional step every command that this step's task or its children send joins the step's transaction,
     with or without `session=`; nobody but the step commits it. One transaction is one conversation: do not send its
-    commands side by side with `asyncio.gather`. Elsewhere each command takes effect by itself.
+    commands side by side with `asyncio.gather`. The same is so inside a batch, `async with batch:`. Elsewhere each
+    command takes effect by itself.
     """
 
-    def __init__(self, run: Run | None, databases: Databases | None, db: AsyncDatabase[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        run: Run | None,
+        databases: Databases | None,
+        db: AsyncDatabase[dict[str, Any]],
+        ledger: "Callable[[], Ledger] | None" = None,
+    ) -> None:
         super().__init__(run, databases)
         self._db = db
+        self._ledger = ledger
 
     @property
     def db(self) -> AsyncDatabase[dict[str, Any]]:
         """The database. Whoever asks for it counts as having touched it."""
         self.touched = True
         return self._db
+
+    def walk(self, source: str, key: tuple[str, ...], where: Any) -> "tuple[Walk, Ledger]":
+        """Return the way along a collection, and where its checkpoints are kept; `where` is a filter."""
+        from migrator.adapters.mongo._walk import MongoWalk
+
+        if self._ledger is None:
+            raise UsageError("ctx.batches works in a step")
+        return MongoWalk(self._db, source, key, where), self._ledger()
 
     def explain(self, error: Exception) -> MigratorError | None:
         """Return what pymongo's error means, None where it is not pymongo's."""

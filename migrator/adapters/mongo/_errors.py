@@ -88,24 +88,27 @@ _TYPE = re.compile(r"of type: (<class '[\w.]+'>)")
 
 @contextmanager
 def translated(
-    what: str, *, opening: bool = False, writing: bool = False, secrets: Iterable[str] = ()
+    what: str, *, opening: bool = False, writing: bool = False, again: bool = False, secrets: Iterable[str] = ()
 ) -> Iterator[None]:
     """Raise a driver's error as ours; `what` is what was being tried, as the beginning of the sentence.
 
     `opening`: nobody has answered yet. `writing`: a write outside a transaction, so that a lost answer says nothing
-    about it (OutcomeUnknown).
+    about it (OutcomeUnknown). `again`: a transaction that is begun again where the server says that nothing of it took
+    effect (TransactionAborted, whatever ended it).
     """
     try:
         yield
     except (driver.PyMongoError, BSONError) as error:
-        ours = explain(error, what, opening=opening, writing=writing)
+        ours = explain(error, what, opening=opening, writing=writing, again=again)
         for secret in secrets:
             ours.message = ours.message.replace(secret, "***")
         ours.args = (ours.message,)
         raise ours from error
 
 
-def explain(error: Exception, what: str, *, opening: bool = False, writing: bool = False) -> core.MigratorError:
+def explain(
+    error: Exception, what: str, *, opening: bool = False, writing: bool = False, again: bool = False
+) -> core.MigratorError:
     """Return our error for a driver's."""
     code, text = _said(error)
     kind = CODES.get(code) or _by_class(error)
@@ -113,6 +116,8 @@ def explain(error: Exception, what: str, *, opening: bool = False, writing: bool
         kind = core.ConnectionFailed
     if kind in (core.ConnectionLost, core.StatementTimeout) and writing:
         kind = core.OutcomeUnknown
+    if again and transient(error):
+        kind = core.TransactionAborted
     message, hint = f"{what}: {text}", _HINTS.get(kind, "")
     if code == 263:  # noqa: PLR2004 - OperationNotSupportedInTransaction
         message = f"{what}: MongoDB does not do this inside a transaction. {NOT_IN_TRANSACTION}."

@@ -16,7 +16,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.asynchronous.mongo_client import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
-from migrator.adapters.mongo._rows import LOCK, TRACKER
+from migrator.adapters.mongo._rows import LOCK
 
 PATIENCE = 3.0
 """Seconds that a command gets to end after it was told to."""
@@ -55,7 +55,7 @@ async def kill_commands(db: AsyncDatabase[dict[str, Any]], appname: str) -> bool
 
 
 async def _running(db: AsyncDatabase[dict[str, Any]], appname: str, apart: AsyncClientSession) -> list[Any]:
-    ns = f"^{re.escape(db.name)}\\.(?!{LOCK}$|{TRACKER}$)"
+    ns = f"^{re.escape(db.name)}\\.(?!{LOCK}$|script_run_)"
     wanted = {"appName": appname, "active": True, "ns": {"$regex": ns}}
     stages: list[dict[str, Any]] = [{"$currentOp": {}}, {"$match": wanted}, {"$project": {"opid": 1}}]
     return [each["opid"] async for each in await db.client.admin.aggregate(stages, session=apart)]

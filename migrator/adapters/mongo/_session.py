@@ -1,13 +1,10 @@
 """A holder's session, and the steps in it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
-from time import monotonic
-
-import pymongo
-from bson.errors import BSONError
-from pymongo.errors import PyMongoError
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from migrator.adapters.mongo._context import Context
 from migrator.adapters.mongo._errors import translated
@@ -15,10 +12,15 @@ from migrator.adapters.mongo._kill import kill_commands
 from migrator.adapters.mongo._lease import ChoreLease
 from migrator.adapters.mongo._lock import MongoLock
 from migrator.adapters.mongo._tracker import MongoTracker
-from migrator.adapters.mongo._work import SHORT, Work, finished, unheard
-from migrator.core.errors import DependencyMissing, StatementTimeout, TransactionEscaped
+from migrator.adapters.mongo._work import Work, finished, limited
+from migrator.core.errors import DependencyMissing
 from migrator.core.protocols import Databases, Lease, Lock, Tracker
 from migrator.core.run import Run
+
+if TYPE_CHECKING:
+    from migrator.core.batch import Ledger
+
+_LATE = "Raise `timeout` in the revision, or do the work in smaller parts."
 
 
 class MongoSession:
@@ -57,7 +59,7 @@ class MongoSession:
         del allow_pooled  # nobody pools MongoDB's connections
         if run.transactional:
             self._need_transactions()
-        context = Context(run, databases, self._work.db)
+        context = Context(run, databases, self._work.db, partial(self._ledger, run))
         async with self._transaction(run, timeout) if run.transactional else self._plain(run, timeout):
             yield context
 
@@ -65,25 +67,16 @@ class MongoSession:
     async def _transaction(self, run: Run, timeout: float) -> AsyncIterator[None]:
         what = f"{self._name}: {run.direction} {run.revision}"
         with translated(what):
-            await self._work.begin()
-            try:
-                await self._fence(run)
-                async with self._work.session.bind(end_session=False):
-                    with _limited(what, timeout):
-                        yield
-                self._need_open(what)
-            except BaseException as error:
-                # Nobody waits for a command of a task that was cancelled; the server would still run it to its end.
-                await self._work.abort(kill=unheard(error))
-                raise
-            await self._work.commit(what)
+            limit = limited(f"{what}: the step", timeout, _LATE)
+            async with self._work.transaction(what, partial(self._tracker.check, run), limit):
+                yield
 
     @asynccontextmanager
     async def _plain(self, run: Run, timeout: float) -> AsyncIterator[None]:
         what = f"{self._name}: {run.direction} {run.revision}"
         with translated(what):
             try:
-                with _limited(what, timeout):
+                with limited(f"{what}: the step", timeout, _LATE):
                     yield
             except asyncio.CancelledError:
                 await finished(self._kill())
@@ -92,21 +85,14 @@ class MongoSession:
                 self._work.doubtful = True  # its last command may still run; the next holder gets our name and ends it
                 raise
 
-    async def _fence(self, run: Run) -> None:
-        with pymongo.timeout(SHORT):
-            await self._tracker.check(run, self._work.session)
+    def _ledger(self, run: Run) -> "Ledger":
+        from migrator.adapters.mongo._ledger import MongoLedger
+
+        return MongoLedger(self._work, self._tracker, self._name, run)
 
     async def _kill(self) -> None:
         with self._work.ending():
             await kill_commands(self._work.db, self._appname)
-
-    def _need_open(self, what: str) -> None:
-        if not self._work.session.in_transaction:
-            raise TransactionEscaped(
-                f"{what}: the script ended the transaction in which it ran",
-                state="What it wrote before that may have taken effect.",
-                hint="Leave the transaction to the step, or write `transaction = False` in the revision.",
-            )
 
     def _need_transactions(self) -> None:
         if not self._work.transactions:
@@ -115,20 +101,3 @@ class MongoSession:
                 state="Nothing was changed.",
                 hint="Write `transaction = False` in the revision, or start mongod with --replSet; one member will do.",
             )
-
-
-@contextmanager
-def _limited(what: str, timeout: float) -> Iterator[None]:
-    """Give the limit to the driver, which gives it to the server. Raises StatementTimeout when it was reached."""
-    deadline = monotonic() + timeout
-    try:
-        with pymongo.timeout(timeout) if timeout > 0 else nullcontext():
-            yield
-    except (PyMongoError, BSONError) as error:
-        if not (timeout > 0 and getattr(error, "timeout", False) and monotonic() >= deadline - 0.5):
-            raise
-        raise StatementTimeout(
-            f"{what}: the step took longer than {timeout:g} seconds",
-            code=str(getattr(error, "code", None) or ""),
-            hint="Raise `timeout` in the revision, or do the work in smaller parts.",
-        ) from error

@@ -9,12 +9,13 @@ not used. Only our own short writes are repeated, and only where the server says
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
 import pymongo
+from bson.errors import BSONError
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -25,7 +26,7 @@ from pymongo.write_concern import WriteConcern
 
 from migrator.adapters.mongo._errors import transient, unknown
 from migrator.adapters.mongo._kill import kill_session
-from migrator.core.errors import OutcomeUnknown
+from migrator.core.errors import OutcomeUnknown, StatementTimeout, TransactionEscaped
 
 T = TypeVar("T")
 Documents: TypeAlias = AsyncCollection[dict[str, Any]]
@@ -36,6 +37,8 @@ COMMIT = 15.0
 """Seconds for a commit, with all its repetitions; after them the outcome is unknown."""
 ABORT = 5.0
 """Seconds for giving up a transaction; after them the server's own limit ends it."""
+ELECTION = 20.0
+"""Seconds for which a question of ours waits for a primary; a set that lost its own takes about 12 by default."""
 PAUSE = 0.05
 """Seconds between two tries."""
 
@@ -73,6 +76,35 @@ class Work:
         await self.session.start_transaction(
             read_concern=LOCAL, write_concern=DURABLE, read_preference=ReadPreference.PRIMARY
         )
+
+    @asynccontextmanager
+    async def transaction(
+        self, what: str, first: Callable[[AsyncClientSession], Awaitable[object]], limit: AbstractContextManager[None]
+    ) -> AsyncIterator[None]:
+        """Open a transaction for a script: `first` is a write of ours, and whatever the block sends after it joins,
+        with or without `session=`, within `limit`. Leaving without an error commits.
+        """
+        await self.begin()
+        try:
+            with pymongo.timeout(SHORT):
+                await first(self.session)
+            async with self.session.bind(end_session=False):
+                with limit:
+                    yield
+            self._need_open(what)
+        except BaseException as error:
+            # Nobody waits for a command of a task that was cancelled; the server would still run it to its end.
+            await self.abort(kill=unheard(error))
+            raise
+        await self.commit(what)
+
+    def _need_open(self, what: str) -> None:
+        if not self.session.in_transaction:
+            raise TransactionEscaped(
+                f"{what}: the script ended the transaction in which it ran",
+                state="What it wrote before that may have taken effect.",
+                hint="Leave the transaction to the step, or write `transaction = False` in the revision.",
+            )
 
     async def commit(self, what: str) -> None:
         """Commit, to the end though the caller is cancelled. OutcomeUnknown where no answer is certain.
@@ -162,7 +194,36 @@ class Work:
 
 def unheard(error: BaseException) -> bool:
     """Say whether the server may go on with what this error broke off: it was cancelled here, or the link broke."""
+    if isinstance(error, StatementTimeout) and error.__cause__ is not None:
+        return unheard(error.__cause__)
     return isinstance(error, asyncio.CancelledError | ConnectionFailure) or bool(getattr(error, "timeout", False))
+
+
+@contextmanager
+def limited(what: str, seconds: float, hint: str) -> Iterator[None]:
+    """Give the limit (0 for none) to the driver, which gives it to the server. Raises StatementTimeout at its end."""
+    deadline = monotonic() + seconds
+    try:
+        with pymongo.timeout(seconds) if seconds > 0 else nullcontext():
+            yield
+    except (PyMongoError, BSONError) as error:
+        if not (seconds > 0 and getattr(error, "timeout", False) and monotonic() >= deadline - 0.5):
+            raise
+        code = str(getattr(error, "code", None) or "")
+        raise StatementTimeout(f"{what} took longer than {seconds:g} seconds", code=code, hint=hint) from error
+
+
+async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask, and ask again while the set has no primary, at most for ELECTION seconds; who loses the lease is ended."""
+    deadline = monotonic() + ELECTION
+    while True:
+        try:
+            with pymongo.timeout(SHORT):
+                return await ask()
+        except ConnectionFailure:
+            if monotonic() > deadline:
+                raise
+        await asyncio.sleep(PAUSE)
 
 
 async def finished(work: Coroutine[Any, Any, T]) -> T:

@@ -57,12 +57,17 @@ def translate(error: BaseException, doing: str, *, connected: bool = True) -> Mi
         return None
     cause = _root(error)
     if isinstance(cause, asyncpg.PostgresError):
-        return _from_server(cause, doing)
+        return _answered(cause, doing)
     if isinstance(cause, OSError | asyncpg.InternalClientError | asyncpg.InterfaceError | TimeoutError):
         if isinstance(cause, asyncpg.InterfaceError) and connected and not _GONE.search(str(cause)):
             return StatementFailed(f"could not {doing}: {cause}")
         return _connection_error(cause, doing, connected=connected)
     return None
+
+
+def from_server(error: BaseException) -> bool:
+    """Say whether a server refused something, also where SQLAlchemy says so; not what a script met elsewhere."""
+    return isinstance(_root(error), asyncpg.PostgresError)
 
 
 @contextmanager
@@ -88,7 +93,7 @@ def _root(error: BaseException) -> BaseException:
     return seen or error
 
 
-def _from_server(error: asyncpg.PostgresError, doing: str) -> DatabaseError:
+def _answered(error: asyncpg.PostgresError, doing: str) -> DatabaseError:
     state = str(getattr(error, "sqlstate", "") or "")
     message = str(error.args[0] if error.args else type(error).__name__)
     if state == "57014" and _BY_REQUEST in message:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from migrator.adapters._shared import to_the_end
+from migrator.adapters.postgres._errors import from_server, translate
 from migrator.adapters.postgres._kept import checkpoint_of, control, place, values_of
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._queries import Queries
@@ -31,6 +32,11 @@ class PostgresLedger:
         self._queries = queries
         self._context = context
 
+    @property
+    def exactly_once(self) -> bool:
+        """Say yes."""
+        return True
+
     async def claim(self, checkpoint: Checkpoint) -> Checkpoint:
         """Make the checkpoint, or take it over from an earlier holder; commits."""
         text = self._queries.text("claim", values_of(checkpoint))
@@ -49,9 +55,12 @@ class PostgresLedger:
             yield
             await self._context.settle()
             await to_the_end(self._link.execute("COMMIT", "commit the batch", limit=COMMIT))
-        except BaseException:
+        except BaseException as error:
             await to_the_end(self._roll_back())
-            raise
+            known = translate(error, "run the batch") if from_server(error) else None
+            if known is None:
+                raise
+            raise known from error
 
     async def failed(self, checkpoint: Checkpoint, key: Position, error: str) -> None:
         """Keep the key of a row that was passed over."""
