@@ -19,6 +19,7 @@ from migrator.core.url import Url
 
 FILE_NAME = "migrator.toml"
 EMBEDDED = "embedded"
+_ENVIRONMENT = "the environment"
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 _NAME = re.compile(r"[A-Za-z][\w-]{0,62}")
 _WRITTEN = re.compile(r"\s*[^:/@]+://[^:@]*:(.+)@[^@]*", re.DOTALL)
@@ -47,6 +48,13 @@ class LogTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["text", "json"] = "text"
 
 
+class ExecutionTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[execution]`: the `engine` that runs the slices of long changes: "local", or "dask" with its `address`."""
+
+    engine: Literal["local", "dask"] = "local"
+    address: str = ""
+
+
 class EnvironmentTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[environments.NAME]`: in a `protected` one destructive commands ask for its name."""
 
@@ -59,6 +67,7 @@ class FileTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     databases: dict[str, DatabaseTable] = {}
     environment: str = "development"
     environments: dict[str, EnvironmentTable] = {}
+    execution: ExecutionTable = ExecutionTable()
     timeout: str = "5m"
     lock_timeout: str = "10m"
     log: LogTable = LogTable()
@@ -73,6 +82,7 @@ class FileTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _TABLES: Mapping[str, type[msgspec.Struct]] = {
     "log": LogTable,
     "logs": keeping.LogsTable,
+    "execution": ExecutionTable,
     "retention": keeping.RetentionTable,
     "metrics": observing.MetricsTable,
     "tracing": observing.TracingTable,
@@ -118,11 +128,17 @@ class Config(msgspec.Struct, frozen=True):
     metrics: observing.Metrics = observing.Metrics()
     tracing: bool = False
     protected: bool = False
+    execution: ExecutionTable = ExecutionTable()
     schedules: tuple[Schedule, ...] = ()
 
     def mask(self) -> Mask:
         """Return what hides this configuration's secrets in a text."""
         return self.hidden
+
+    @property
+    def file(self) -> str | None:
+        """Return the path of migrator.toml, None where the environment stands in for it."""
+        return str(self.root / Path(self.source).name) if self.source != _ENVIRONMENT else None
 
     @property
     def observed(self) -> bool:
@@ -191,7 +207,7 @@ def _from_environment(env: Mapping[str, str]) -> tuple[FileTables, str]:
             f"there is no {FILE_NAME} here, and neither DATABASE_URL nor MONGODB_URI is set",
             hint="`migrator init` writes a migrator.toml; or set DATABASE_URL=postgresql://user@host/name.",
         )
-    return FileTables(databases=tables), "the environment"
+    return FileTables(databases=tables), _ENVIRONMENT
 
 
 def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str]) -> Config:
@@ -220,6 +236,7 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         hidden=_mask(tables, databases.values()),
         logs=keeping.logs(tables.logs, root),
         retention=keeping.retention(tables.retention, env),
+        execution=_execution(tables.execution),
         schedules=scheduling.schedules(tables.schedule, env),
         notify=observing.channels(tables.notify),
         metrics=observing.metrics(tables.metrics, root),
@@ -262,6 +279,15 @@ def _throttle(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     from migrator.core.throttle import checked
 
     return checked(table, f"{where}.throttle")
+
+
+def _execution(table: ExecutionTable) -> ExecutionTable:
+    if (table.engine == "dask") != bool(table.address):
+        raise ConfigError(
+            "execution.engine and execution.address go together",
+            hint='For example: engine = "dask" and address = "tcp://scheduler:8786".',
+        )
+    return table
 
 
 def _seconds(text: str, where: str) -> float:

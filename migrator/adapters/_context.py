@@ -91,14 +91,19 @@ class ContextBase:
         Raises UsageError outside an upgrade or downgrade that names it, and where there is no such key.
         """
         if self.tools is None:
-            raise UsageError("ctx.batches works in upgrade() and downgrade()", hint="A verify only reads.")
-        self.touched = True
+            raise UsageError(
+                "ctx.batches works in an upgrade() or downgrade() that names it itself",
+                hint="Write `async for batch in ctx.batches(...)` in that function; a function that it calls may do the "
+                "work of a batch, and a verify only reads.",
+            )
         walk, ledger = self.walk(source, (key,) if isinstance(key, str) else tuple(key), where)
         from migrator.core.batch import Settings
 
         settings = Settings(target, max_rows, max_bytes, max_rows_per_second)
         given = throttle or {}
-        return self.tools.batches(walk, ledger, name=name, settings=settings, on_error=on_error, throttle=given)
+        loop = self.tools.batches(walk, ledger, name=name, settings=settings, on_error=on_error, throttle=given)
+        self.touched = True  # only now: what cannot be meant leaves nothing behind
+        return loop
 
     def walk(self, source: str, key: tuple[str, ...], where: Any) -> "tuple[Walk, Ledger]":
         """Return the way along a table, and where its checkpoints are kept."""

@@ -226,6 +226,7 @@ class _Lock:
     async def evict(self, by: Owner, reason: str) -> Holder | None:
         holder, self._place.owner = await self.holder(), None
         if holder is not None:
+            self._place.fence += 1
             self._place.evictions.append((str(by.user), reason, str(holder)))
         return holder
 
@@ -244,6 +245,9 @@ class _Session:
     def alive(self) -> bool:
         """Say yes."""
         return True
+
+    def sampling(self, run: Run, *, databases: Databases) -> AbstractAsyncContextManager[Any]:
+        raise AssertionError("a store in memory has no batches")
 
     @asynccontextmanager
     async def step(

@@ -9,6 +9,7 @@ import click
 from migrator.core.run import Status
 
 if TYPE_CHECKING:
+    from migrator.core.forecast import Forecast
     from migrator.core.outcome import Outcome, ScriptsOutcome
     from migrator.core.pace import Estimate
     from migrator.core.plan import Plan
@@ -116,12 +117,42 @@ def scripts(outcome: "ScriptsOutcome") -> str:
     return "\n".join([text, *dict.fromkeys(hints), *(["Dry run: nothing was changed."] * outcome.dry_run)])
 
 
+def forecast(told: "Forecast") -> str:
+    """Return what is expected of a loop, in some lines."""
+    head = f"\nForecast of {told.database}:{told.revision} {told.loop}".rstrip()
+    if told.missing:
+        return f"{head}: none, because {told.missing}"
+    if not told.rows:
+        return f"{head}: nothing is left to do"
+    rows = f"about {told.rows:,} rows" if told.rows > 0 else "nobody knows how many rows"
+    lines = [f"{head} (from one batch of {told.sampled:,} rows, rolled back):"]
+    lines.append(f"  {rows} at {told.rows_per_second:,.0f} a second")
+    if told.seconds >= 0:
+        low, middle, high = (duration(1000 * each) for each in (told.low, told.seconds, told.high))
+        lines[-1] += f": about {middle} ({low} to {high})"
+    if told.volume >= 0:
+        lines.append(f"  about {volume(told.volume)} of {told.log}")
+    lines += [f"  {line}" for line in told.plan]
+    lines += [f"  {click.style('warning', fg='yellow')}: {text}" for text in told.warnings]
+    return "\n".join(lines)
+
+
+def volume(count: int) -> str:
+    """Return a number of bytes for a person: 12 kB, 3.4 MB."""
+    size, unit = float(count), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":  # noqa: PLR2004 - the next unit
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"  # noqa: PLR2004 - three digits
+
+
 def summary(outcome: "Outcome", nothing: str) -> str:
     """Return the last lines of a command that changes something."""
     notes = [f"note: {note}" for note in outcome.notes]
     if outcome.dry_run:
         text = plan(outcome.plan) if len(outcome.plan) else nothing
-        return "\n".join([text, *notes, "Dry run: nothing was changed."])
+        return "\n".join([text, *map(forecast, outcome.forecasts), *notes, "Dry run: nothing was changed."])
     if not outcome.runs:
         return "\n".join([nothing, *notes])
     spent = sum(run.duration_ms or 0 for run in outcome.runs)

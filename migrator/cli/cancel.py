@@ -10,7 +10,7 @@ from migrator.cli._command import Console, declare
 async def command(console: Console, *, run: str, reason: str) -> None:
     """End the long change that is at work, or that of RUN, after the batch it is at. It needs a --reason.
 
-    What it has done is kept, and its checkpoint. `migrator resume` lets the next upgrade go on; until then it is refused.
+    What it has done is kept, with its checkpoint. The next upgrade is refused until `migrator resume`.
     """
     async with console.open() as migrator:
         change = await migrator.controls.cancel(run, reason.strip(), console.databases)

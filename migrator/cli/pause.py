@@ -14,6 +14,10 @@ async def command(console: Console, *, run: str, reason: str) -> None:
     """
     async with console.open() as migrator:
         change = await migrator.controls.pause(run, reason.strip(), console.databases)
-    when = "It stands still within one batch" if change.at_work else "Nobody is at work at it; the next upgrade stands still"
+    when = (
+        "It stands still within one batch"
+        if change.at_work
+        else "Nobody is at work at it; the next upgrade stands still"
+    )
     console.print(f"{change.run.key} ({change.run.title}): {change.control.pause}. {when}.")
     console.print_json(lambda: {"asked": "pause", "change": change.as_dict()})

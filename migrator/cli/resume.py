@@ -19,7 +19,7 @@ async def command(console: Console, *, run: str, reason: str) -> None:
         when = "it goes on within a second"
     else:
         done = ", ".join(f"{each.name} at {amount(each.rows, each.total)}" for each in change.loops)
-        again = "head" if change.run.direction == "upgrade" else "-1"
-        when = f"the next `migrator {change.run.direction} {change.run.database}:{again}` goes on ({done or 'from the start'})"
+        target = f"{change.run.database}:{'head' if change.run.direction == 'upgrade' else '-1'}"
+        when = f"the next `migrator {change.run.direction} {target}` goes on ({done or 'from the start'})"
     console.print(f"{change.run.key} ({change.run.title}): asked by {change.control.by}; {when}.")
     console.print_json(lambda: {"asked": "resume", "change": change.as_dict()})

@@ -1,19 +1,26 @@
-"""List the runs, newest first; show one; delete some."""
+"""List the runs, newest first; show one; delete some; take the rows that one passed over once more."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrator.cli._command import Console, declare
+from migrator.cli._options import DRY_RUN_EXIT
+from migrator.cli._retry import command as retry_failed
 from migrator.core.runs import WORDS
 
 if TYPE_CHECKING:
+    from migrator.core.batch import FailedRow
+    from migrator.core.change import Change
     from migrator.core.run import Run
     from migrator.core.runs import RunFilter, RunPage
 
 ERROR_WIDTH = 60
+SKIPPED = 20
+"""How many rows that were passed over are shown one by one."""
 
 
 @declare(example="migrator runs --status failed --since 7d", cls=click.Group, invoke_without_command=True)
@@ -52,15 +59,18 @@ async def show(console: Console, *, run: str) -> None:
     """Show RUN in full, with the text that ran. The beginning of its id is enough."""
     async with console.open() as migrator:
         page = await migrator.past.run(run, console.databases)
-    (found,) = page.runs
-    console.print(_text(found, page.standing(found)))
-    console.print_json(lambda: {**found.as_dict(), "standing": page.standing(found), "source": found.source})
+        (found,) = page.runs
+        change = await migrator.controls.of(found) if found.origin else None
+        skipped = await migrator.controls.failures(found) if found.origin else []
+    console.print(_text(found, page.standing(found), change, skipped))
+    long = {"change": change.as_dict(), "failures": [asdict(each) for each in skipped]} if change else {}
+    console.print_json(lambda: {**found.as_dict(), "standing": page.standing(found), **long, "source": found.source})
 
 
 @declare(example="migrator runs delete 01k9xxyyzz0a1 --yes")
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-async def delete(console: Console, *, runs: tuple[str, ...], yes: bool) -> None:
+async def delete(console: Console, *, runs: tuple[str, ...], yes: bool) -> int:
     """Delete RUNS from the tracker, and their log files.
 
     What the tracker knows of a revision now stays: the success of one that is applied, a failure that nothing came
@@ -73,14 +83,20 @@ async def delete(console: Console, *, runs: tuple[str, ...], yes: bool) -> None:
         chosen = list({(run.database, run.run_id): run for run in found}.values())
         listed = "".join(f"\n  {run.run_id}  {run.key}  {run.status}  {run.started_at}" for run in chosen)
         migrator.past.refuse_live(chosen)
+        if migrator.config.dry_run:
+            console.print(f"Would delete {len(chosen)} run(s):{listed}\nDry run: nothing was changed.")
+            console.print_json(lambda: {"deleted": 0, "runs": [run.run_id for run in chosen]})
+            return DRY_RUN_EXIT
         await confirm(f"Delete {len(chosen)} run(s)?{listed}\nGo on?", yes=yes)
         gone = await migrator.past.delete(chosen)
     console.print(f"Deleted {gone} run(s).")
     console.print_json(lambda: {"deleted": gone, "runs": [run.run_id for run in chosen]})
+    return 0
 
 
 command.add_command(show, "show")  # type: ignore[attr-defined] # its class is click.Group, see above
 command.add_command(delete, "delete")  # type: ignore[attr-defined]
+command.add_command(retry_failed, "retry-failed")  # type: ignore[attr-defined]
 
 
 def _filter(given: Mapping[str, Any]) -> "RunFilter":
@@ -126,7 +142,7 @@ def _row(run: "Run", page: "RunPage") -> tuple[str, ...]:
     )
 
 
-def _text(run: "Run", standing: str) -> str:
+def _text(run: "Run", standing: str, change: "Change | None", skipped: "Sequence[FailedRow]") -> str:
     from migrator.cli._render import duration
 
     spent = f" after {duration(run.duration_ms)}" if run.duration_ms is not None else ""
@@ -141,7 +157,8 @@ def _text(run: "Run", standing: str) -> str:
         "deploy": run.deploy_id,
         "after it": f"run {run.superseded_by}" if run.superseded_by else "",
         "params": json.dumps(run.params) if run.params else "",
-        "progress": json.dumps(run.progress) if run.progress else "",
+        "progress": _progress(run, change),
+        "skipped": _skipped(skipped),
         "cursor": json.dumps(run.cursor) if run.cursor else "",
         "result": json.dumps(run.result) if run.result else "",
         "log": run.log_file,
@@ -149,3 +166,21 @@ def _text(run: "Run", standing: str) -> str:
     }
     shown = "\n".join(f"{name:9}{text}" for name, text in lines.items() if text)
     return f"{shown}\n\n{run.source}" if run.source else shown
+
+
+def _progress(run: "Run", change: "Change | None") -> str:
+    if change is None:
+        return json.dumps(run.progress) if run.progress else ""
+    from migrator.cli._changes import lines
+    from migrator.cli._render import loop_report
+
+    if run.status == "pending":
+        return f"\n{'':9}".join(lines(change))
+    return f"\n{'':9}".join(loop_report(loop) for loop in (run.progress or {}).get("loops", ()))
+
+
+def _skipped(rows: "Sequence[FailedRow]") -> str:
+    """Return the rows that a long change passed over and that are not done yet, the first of them one by one."""
+    listed = [f"{each.name} {', '.join(map(str, each.key))}: {each.error}" for each in rows[:SKIPPED]]
+    more = [f"and {len(rows) - SKIPPED:,} more"] if len(rows) > SKIPPED else []
+    return f"\n{'':9}".join([*listed, *more])

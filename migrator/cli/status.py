@@ -66,12 +66,17 @@ def _about(state: str, by: str, release: str, note: str) -> str:
     return {"drifted": "the file changed after it ran", "blocked": note, "interrupted": started}.get(state, "")
 
 
+def _on(change: "Change") -> str:
+    """Return what lets a long change go on, "" where `migrator upgrade` does."""
+    if change.standing in ("cancelled", "paused"):
+        return f"migrator resume {change.run.run_id} lets {change.run.revision} go on"
+    down = change.standing == "interrupted" and change.run.direction == "downgrade"
+    return f"migrator downgrade {change.run.database}:{change.run.revision}-1" if down else ""
+
+
 def _next(report: "DatabaseReport") -> str:
-    for change in report.changes:
-        if change.standing in ("cancelled", "paused"):
-            return f"migrator resume {change.run.run_id} lets {change.run.revision} go on"
-        if change.standing == "interrupted" and change.run.direction == "downgrade":
-            return f"migrator downgrade {report.name}:{change.run.revision}-1"
+    if waiting := [_on(each) for each in report.changes if _on(each)]:
+        return waiting[0]
     if blocked := report.having("blocked"):
         return f"migrator upgrade {report.name}:{blocked[0].revision} says what to decide"
     if report.count("drifted"):

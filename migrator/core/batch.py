@@ -220,10 +220,13 @@ class Walk(Protocol):
         """The table or collection."""
 
     async def extent(self) -> Extent:
-        """Return how much there is, from statistics, and the last key. Never counts."""
+        """Return how much there is, from statistics, and the last key. Never counts. It is asked before all else."""
 
     async def page(self, after: Position | None, upto: Position, limit: int) -> Page | None:
         """Return the next rows behind `after` and not behind `upto`, at most `limit`; None where there are none."""
+
+    async def at(self, position: Position) -> Page | None:
+        """Return the one row at a position as a page, None where it is gone."""
 
     async def split(self, upto: Position, parts: int) -> Sequence[Position]:
         """Return the ends of about equally large slices of the keys up to `upto`; the last one is `upto`."""
@@ -263,6 +266,12 @@ class Ledger(Protocol):
 
     async def failed(self, checkpoint: Checkpoint, key: Position, error: str) -> None:
         """Keep the key of a row that was passed over, in the open transaction of `moved`."""
+
+    async def mended(self, checkpoint: Checkpoint, key: Position) -> None:
+        """Forget the key of a row that was passed over and is done by now, in the open transaction of `moved`.
+
+        Raises TrackerRefused where it is not kept: somebody else has done it.
+        """
 
     async def control(self, origin: str) -> Control:
         """Return what people want of this change now."""

@@ -17,12 +17,16 @@ _READY = ("applied", "unknown")
 
 @dataclass(frozen=True)
 class Probe:
-    """What was found out about one database. `lines` are None where its state could not be read."""
+    """What was found out about one database. `lines` are None where its state could not be read.
+
+    They are of the revisions in their order, `scripts` of those beside it.
+    """
 
     name: str
     findings: Sequence[Finding]
     lines: tuple[Line, ...] | None = None
     holder: Holder | None = None
+    scripts: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +86,9 @@ def health(probes: Iterable[Probe], now: datetime) -> Health:
 
 def _database(probe: Probe, now: datetime) -> DatabaseHealth:
     lines = probe.lines or ()
-    runs = {word: _runs(lines, word) for word in ("running", "interrupted", "blocked")}
-    findings = (*probe.findings, *_of_state(probe.name, lines), *_of_lock(probe, now))
+    runs = {word: _runs((*lines, *probe.scripts), word) for word in ("running", "interrupted", "blocked")}
+    of_state = (*_of_state(probe.name, lines), *_of_scripts(probe.scripts))
+    findings = (*probe.findings, *of_state, *_of_lock(probe, now))
     values = {finding.subject: finding.value for finding in findings}
     skew = values.get("clock")
     return DatabaseHealth(
@@ -126,6 +131,20 @@ def _of_state(name: str, lines: Sequence[Line]) -> Sequence[Finding]:
             first = f"{found[0].revision} ({found[0].title})"
             return [Finding(level, "state", f"{first} {text}{more}", hint.format(again=again))]
     return []
+
+
+def _of_scripts(lines: Sequence[Line]) -> Sequence[Finding]:
+    """Return the scripts that a person must judge; no upgrade of the ordered revisions waits for that."""
+    return [
+        Finding(
+            "warn",
+            "script",
+            f"{line.revision} ({line.title}) left something behind that a person must judge",
+            f"`migrator resolve {line.run_id}` shows it.",
+        )
+        for line in lines
+        if line.state == "blocked"
+    ]
 
 
 def _of_lock(probe: Probe, now: datetime) -> Sequence[Finding]:

@@ -40,6 +40,11 @@ class Part(NamedTuple):
     run_id: str
     number: int
 
+    @property
+    def file_name(self) -> str:
+        """Return what the file is called."""
+        return part_name(self.name, self.number)
+
 
 def part_of(file_name: str) -> Part | None:
     """Return what a file of the log folder is a part of; None where it is no log of a run."""

@@ -1,6 +1,6 @@
 """From events to the few messages that people are sent: what happened, what state the database is in, what to type."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -106,11 +106,8 @@ class Messages:
         elif isinstance(event, LockTaken):
             self._told.discard(("lock", event.database))
         elif isinstance(event, LockWaiting):
-            return (
-                self._waits(event)
-                if self._first("lock", event.database, worth=event.waited >= self._patience)
-                else None
-            )
+            long = event.waited >= self._patience
+            return self._waits(event) if long and self._first("lock", event.database) else None
         elif isinstance(event, Throttled):
             return self._throttled(event) if self._first(event.run.run_id, event.reason.partition(":")[0]) else None
         elif isinstance(event, RunSettled):
@@ -119,11 +116,10 @@ class Messages:
             return self._ended(event)
         return None
 
-    def _first(self, *what: str, worth: bool = True) -> bool:
-        """Say whether this is worth telling and has not been told yet; from now on it has."""
-        new = worth and what not in self._told
-        if new:
-            self._told.add(what)
+    def _first(self, *what: str) -> bool:
+        """Say whether this has not been told yet; from now on it has."""
+        new = what not in self._told
+        self._told.add(what)
         return new
 
     def _waits(self, event: LockWaiting) -> Message:
@@ -163,28 +159,31 @@ class Messages:
     def _ended(self, event: DeployEnded) -> Message | None:
         if event.error is None and not event.runs:
             return None
-        done = [run for run in event.runs if run.status is Status.SUCCESS]
         bad = [run for run in event.runs if run.status is Status.FAILED]
-        databases = ", ".join(dict.fromkeys(run.database for run in event.runs))
-        if error := event.error:
-            message = self._new(
-                Kind.FAILURE,
-                f"{event.command} failed" + "".join(f" at {_named(run)}" for run in bad[-1:]),
-                what=error.message,
-                state=error.state,
-                next=error.hint,
-                runs=event.runs,
-            )
-        else:
-            message = self._new(
-                Kind.SUCCESS,
-                f"{event.command} done: {len(done)} revision{'s' * (len(done) != 1)} ({databases})",
-                what=_listed(done),
-                state="Every one of them is in the tracker as done.",
-                next="Nothing.",
-                runs=event.runs,
-            )
+        message = self._failed(event, bad) if event.error or bad else self._done(event)
         return replace(message, command=event.command, deploy_id=event.deploy_id)
+
+    def _done(self, event: DeployEnded) -> Message:
+        count, databases = len(event.runs), dict.fromkeys(run.database for run in event.runs)
+        return self._new(
+            Kind.SUCCESS,
+            f"{event.command} done: {count} revision{'s' * (count != 1)} ({', '.join(databases)})",
+            what=_listed(event.runs),
+            state="Every one of them is in the tracker as done.",
+            next="Nothing.",
+            runs=event.runs,
+        )
+
+    def _failed(self, event: DeployEnded, bad: Sequence[Run]) -> Message:
+        """Return what the error says; where several scripts ran side by side there is none, and each says its own."""
+        title = f"{event.command} failed" + "".join(f" at {_named(run)}" for run in bad[-1:])
+        if error := event.error:
+            what, state, after = error.message, error.state, error.hint
+        else:
+            what = "\n".join(f"{_named(run)}: {run.error}" for run in bad[:LISTED])
+            state = " ".join(f"{run.key}: effect {run.effect}." for run in bad[:LISTED])
+            after = f"`migrator runs show {bad[-1].run_id}` has the details; then correct it and run it again."
+        return self._new(Kind.FAILURE, title, what=what, state=state, next=after, runs=event.runs)
 
     def _new(
         self,
@@ -256,7 +255,7 @@ def _after_interruption(run: Run) -> str:
     )
 
 
-def _listed(runs: list[Run]) -> str:
+def _listed(runs: Sequence[Run]) -> str:
     lines = [f"{run.direction} {run.key} {run.title} ({run.duration_ms or 0:.0f} ms)" for run in runs[:LISTED]]
     more = [f"and {len(runs) - LISTED} more"] if len(runs) > LISTED else []
     return "\n".join([*lines, *more])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from migrator.core.errors import MigratorError
 from migrator.core.plan import Plan, Step
@@ -10,15 +10,22 @@ from migrator.core.report import Line
 from migrator.core.revision import Header, Key
 from migrator.core.run import Run
 
+if TYPE_CHECKING:
+    from migrator.core.forecast import Forecast
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What upgrade, downgrade and stamp did: the plan, the runs in order, and sentences worth reading."""
+    """What upgrade, downgrade and stamp did: the plan, the runs in order, and sentences worth reading.
+
+    `forecasts` are those of a dry run, one for each loop of its long changes.
+    """
 
     plan: Plan
     runs: tuple[Run, ...] = ()
     notes: tuple[str, ...] = ()
     dry_run: bool = False
+    forecasts: "tuple[Forecast, ...]" = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the outcome for `--json`."""
@@ -27,6 +34,7 @@ class Outcome:
             "plan": [_step(step) for step in self.plan.steps],
             "runs": [run.as_dict() for run in self.runs],
             "notes": list(self.notes),
+            **({"forecasts": [each.as_dict() for each in self.forecasts]} if self.forecasts else {}),
         }
 
 

@@ -27,11 +27,15 @@ _LISTED = "`migrator history` lists the ids."
 
 @dataclass(frozen=True)
 class Step:
-    """One revision in one direction. `forced` is True where an applied revision runs again because a person said so."""
+    """One revision in one direction. `forced` is True where an applied revision runs again because a person said so.
+
+    `failed_of` is the origin of a long change where only the rows that it passed over are to be run.
+    """
 
     revision: Revision
     direction: Direction
     forced: bool = False
+    failed_of: str = ""
 
     @property
     def key(self) -> Key:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from migrator.core.batch import Checkpoint, Control, FailedRow, Tools
     from migrator.core.errors import MigratorError
     from migrator.core.events import Event
+    from migrator.core.forecast import Sampling
     from migrator.core.throttle import Signals
 
 
@@ -250,6 +251,13 @@ class Session(Protocol):
         back. A commit that was never answered raises OutcomeUnknown. `timeout` is in seconds and is also given to
         the server; 0 means none. `databases` opens other databases for the script. A step outside a transaction is
         refused (PlanRefused) behind a pooler that would scatter its statements, unless `allow_pooled`.
+        """
+
+
+    def sampling(self, run: Run, *, databases: "Databases") -> "AbstractAsyncContextManager[Sampling]":
+        """Open the context in which one batch of a long change is tried, without the lock; nothing of it is kept.
+
+        Raises UsageError where this kind of database cannot roll a batch back.
         """
 
 

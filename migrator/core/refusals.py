@@ -110,7 +110,7 @@ def refuse_cancelled(state: State, todo: Iterable[Key]) -> None:
                 f"at {control.at}: {control.reason}",
                 state=f"A part of it is in {run.database}, and its checkpoint is kept. Nothing was changed now.",
                 hint=f"`migrator resume {run.run_id}` lets the next {run.direction} go on at the checkpoint; "
-                f'`migrator resolve {run.run_id} --mark-success | --mark-rolled-back --reason "..."` settles it otherwise.',
+                f'`migrator resolve {run.run_id} --mark-success | --mark-rolled-back --reason "..."` settles it.',
             )
 
 

@@ -1,9 +1,10 @@
 """How long runs and their logs are kept: the decision, as a function of the rules, the time and the runs."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from migrator.core.run import Run, Status
 from migrator.core.runs import live, time_of
@@ -27,14 +28,47 @@ class Retention:
     failed_days: float = 90
     max_bytes: int = 1 << 30
 
-    def with_days(self, days: float) -> "Retention":
-        """Return these rules with another number of days for runs, which logs do not outlive."""
-        return replace(self, keep_days=days)
-
     @property
     def days_of_logs(self) -> float:
         """Return how long a log is kept that is not a failure's: never longer than its run would be."""
         return min(self.log_days, self.keep_days)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What a clean-up did, or would do: runs and log files that went, and what went wrong, in sentences.
+
+    `runs` are by database, `bytes` those of the log files, `seconds` what it took.
+    """
+
+    runs: Mapping[str, int]
+    files: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    errors: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    def __str__(self) -> str:
+        """Return it in a few words."""
+        wrong = f"; {len(self.errors)} error(s), first: {self.errors[0]}" if self.errors else ""
+        would = "would be " if self.dry_run else ""
+        return (
+            f"{sum(self.runs.values())} run(s) and {self.files} log file(s) {would}deleted, "
+            f"{size(self.bytes)} {would}freed, in {self.seconds:.1f} s{wrong}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        return {**vars(self), "runs": dict(self.runs), "errors": list(self.errors)}
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for a person: 12 B, 3.4 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:  # noqa: PLR2004 - the next unit
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
 class Fate(NamedTuple):
@@ -62,7 +96,7 @@ class Judge:
             return Fate(row=False, log=not open_ and self._older(run, self._rules.days_of_logs), held=open_)
         days = max(self._rules.failed_days, self._rules.keep_days) if failed else self._rules.keep_days
         row = self._seen[run.revision] > self._rules.keep_last and self._older(run, days)
-        return Fate(row=row, log=row or self._older(run, days if failed else self._rules.days_of_logs), held=False)
+        return Fate(row=row, log=row or (not failed and self._older(run, self._rules.days_of_logs)), held=False)
 
     def _older(self, run: Run, days: float) -> bool:
         """Say whether a run ended longer ago than that."""

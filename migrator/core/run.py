@@ -104,12 +104,17 @@ class Run:
         return str((self.cursor or {}).get("origin", ""))
 
     @property
-    def only_failed(self) -> bool:
-        """Say whether the run takes nothing but the rows that earlier runs of a long change passed over.
+    def kept_under(self) -> str:
+        """Return the origin under which the rows that a long change passed over are kept."""
+        return self.failed_of or self.origin
+
+    @property
+    def failed_of(self) -> str:
+        """Return the origin of the long change whose failed rows this run takes once more; "" for any other run.
 
         What it leaves undone is recorded row by row, so that nobody has to judge it when it fails.
         """
-        return bool((self.cursor or {}).get("only_failed"))
+        return str((self.cursor or {}).get("failed_of", ""))
 
     @property
     def lane(self) -> str:
@@ -161,7 +166,7 @@ def state_of(runs: Iterable[Run]) -> State:
     for run in runs:
         if run.superseded_by:
             continue
-        left = run.status is Status.FAILED and run.effect is not Effect.NONE and not run.only_failed
+        left = run.status is Status.FAILED and run.effect is not Effect.NONE and not run.failed_of
         if left and run.cursor is not None:
             resumable[run.key] = run
         attempts[run.key] = max(run.attempt, attempts.get(run.key, 0))

@@ -117,8 +117,8 @@ class Samples:
             write_to_textfile(str(path), both.registry())
         return both
 
-    def push(self, address: str, group: Mapping[str, str]) -> None:
-        """Put these to a Pushgateway in place of what it has of this group, which names the `job`."""
+    def push(self, address: str, job: str, environment: str, database: str) -> None:
+        """Put these to a Pushgateway in place of what it has of this database."""
         from prometheus_client import push_to_gateway
         from prometheus_client.exposition import basic_auth_handler, default_handler
 
@@ -127,9 +127,9 @@ class Samples:
         url = Url.parse(address, "metrics.push")
         known = partial(basic_auth_handler, username=url.user, password=url.password)
         send = known if url.password else default_handler
-        labels = {name: value for name, value in group.items() if name != "job"}
+        group = {"environment": environment, "database": database}
         gateway = url.bare().rstrip("/")
-        push_to_gateway(gateway, group["job"], self.registry(), labels, timeout=PUSH_TIMEOUT, handler=send)
+        push_to_gateway(gateway, job, self.registry(), group, timeout=PUSH_TIMEOUT, handler=send)
 
     def registry(self) -> Any:
         """Return a registry of prometheus_client that holds these."""

@@ -79,7 +79,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
         self._terminal = sys.stderr.isatty()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write to what stands in the place of stderr now: on a terminal a bar may move, and the line belongs above it."""
+        """Write to what stands in the place of stderr now: a bar may move on the terminal, and lines go above it."""
         if self._terminal:
             self.stream = sys.stderr
         super().emit(record)

@@ -19,6 +19,7 @@ from migrator.core.events import (
 from migrator.core.history import History
 from migrator.core.revision import Direction, Key
 from migrator.core.run import Kind, Run, State, Status
+from migrator.core.scripts import here
 from migrator.notifiers._samples import Samples
 
 PATIENCE = 10.0
@@ -26,19 +27,22 @@ PATIENCE = 10.0
 
 
 class Metrics:
-    """Implements `core.protocols.Notifier`. `push` is the address of a Pushgateway, `group` names what is pushed there.
+    """Implements `core.protocols.Notifier`. `push` is the address of a Pushgateway, `job` names what is pushed there.
 
-    What it counts begins with this object; what it says of revisions comes from the tracker. Safe among threads as far
-    as `text` goes.
+    What it counts begins with this object; what it says of revisions comes from the tracker. Revisions that belong to
+    other environments than `environment` do not count as pending. Safe among threads as far as `text` goes.
     """
 
     name = "metrics"
     patience = PATIENCE
 
-    def __init__(self, textfile: Path | None = None, push: str = "", group: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, textfile: Path | None = None, push: str = "", job: str = "migrator", environment: str = ""
+    ) -> None:
         self._textfile = textfile
         self._push = push
-        self._group = group or {"job": "migrator"}
+        self._job = job
+        self._environment = environment
         self._fresh = Samples()
         self._total = Samples()
         self._pending: dict[str, set[Key]] = {}
@@ -65,11 +69,12 @@ class Metrics:
     def read(self, history: History, state: State, databases: tuple[str, ...]) -> None:
         """Take in what the trackers of these databases say."""
         for database in databases:
-            keys = [key for key in history.of(database) if not history[key].stored]
-            self._pending[database] = {key for key in keys if key not in state.applied}
-            known = {*keys, *(key for key in (*state.applied, *state.blocked) if key.database == database)}
-            self._fresh.known[database] = {key.id for key in known}
-        for run in (*state.applied.values(), *state.blocked.values()):
+            mine = [history[key] for key in history.of(database) if not history[key].stored]
+            waiting = (each.key for each in mine if each.key not in state.applied and here(each, self._environment))
+            self._pending[database] = set(waiting)
+            tried = {key.id for key in (*state.attempts, *state.applied) if key.database == database}
+            self._fresh.known[database] = tried | {each.id for each in mine}
+        for run in (*state.applied.values(), *state.scripts.values(), *state.blocked.values()):
             if run.database in databases:
                 self._stands(run, _seconds(run.finished_at))
 
@@ -86,7 +91,7 @@ class Metrics:
         if run.kind is not Kind.STAMP and run.duration_ms is not None:
             self._fresh.observe(_labels(run), run.duration_ms / 1000)
         self._stands(run, time.time())
-        if run.status is Status.SUCCESS:
+        if run.status is Status.SUCCESS and run.kind is not Kind.SCRIPT:
             pending = self._pending.setdefault(run.database, set())
             (pending.discard if run.direction is Direction.UPGRADE else pending.add)(run.key)
 
@@ -113,7 +118,7 @@ class Metrics:
         finally:
             if self._push:
                 for database in fresh.databases():
-                    said.of(database).push(self._push, {**self._group, "database": database})
+                    said.of(database).push(self._push, self._job, self._environment, database)
 
 
 def _labels(run: Run) -> tuple[str, str, str]:

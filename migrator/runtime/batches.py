@@ -9,13 +9,13 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
-from migrator.core.batch import Checkpoint, Ledger, Next, Page, Settings, Walk, after, pause
+from migrator.core.batch import Checkpoint, FailedRow, Ledger, Next, Page, Settings, Walk, after, pause
 from migrator.core.errors import DatabaseError, RowFailed, UsageError
 from migrator.core.events import BatchDone, Event, LoopBegun
 from migrator.core.pace import LIMIT, Pace
@@ -32,7 +32,7 @@ ON_ERROR = ("stop", "skip")
 @dataclass(frozen=True)
 class Around:
     """What a loop needs to know of the step around it; `throttle` is what migrator.toml says for this database, and
-    `rerunnable` what the revision says.
+    `rerunnable` what the revision says. `failures` returns the rows that are kept as failed under an origin.
     """
 
     run: Run
@@ -42,6 +42,7 @@ class Around:
     adapter: Adapter
     throttle: Mapping[str, Any]
     rerunnable: bool
+    failures: Callable[[str], Awaitable[Sequence[FailedRow]]]
 
 
 class Loops:
@@ -81,7 +82,7 @@ class Loops:
             )
         blank = Checkpoint(origin=origin, name=loop_name, run_id=self._around.run.run_id, fence=self._around.run.fence)
         watch = self._watch(throttle)
-        loop = Loop(self._around, walk, ledger, blank, settings, watch, skip=on_error == "skip")
+        loop = self._kind()(self._around, walk, ledger, blank, settings, watch, skip=on_error == "skip")
         self._loops.append(loop)
         return loop
 
@@ -98,6 +99,13 @@ class Loops:
                 hint="Write the batch so that a second time does no harm, and say so: `rerunnable = True`.",
             )
         self._exactly_once = False
+
+    def _kind(self) -> "type[Loop]":
+        if not self._around.run.failed_of:
+            return Loop
+        from migrator.runtime.mending import Mending
+
+        return Mending
 
     def _watch(self, throttle: Mapping[str, Any]) -> Watch:
         around = self._around
@@ -154,7 +162,7 @@ class Loop:
         self.watch = watch
         self.brake = Brake(self, watch, settings)
         self._before = 0
-        self._latest = 0.0
+        self.latest = 0.0
 
     def __aiter__(self) -> AsyncIterator["Batch"]:
         """Walk from the checkpoint to the last key that there was when the loop first began."""
@@ -194,14 +202,34 @@ class Loop:
 
     def began(self) -> None:
         """Note that a batch begins."""
-        self._latest = time.monotonic()
+        self.latest = time.monotonic()
+
+    def following(self, page: Page, retries: int) -> Checkpoint:
+        """Return the checkpoint as it is after a batch that was begun again so many times."""
+        was = self.checkpoint
+        return replace(
+            was,
+            cursor=page.upto,
+            low=was.low or page.upto,
+            rows=was.rows + page.size,
+            batches=was.batches + 1,
+            retries=was.retries + retries,
+            size=self.pace.size,
+            rate=self.pace.rate,
+        )
+
+    def opened(self, page: Page, new: Checkpoint) -> AbstractAsyncContextManager[None]:
+        """Open the transaction of a batch, in which the checkpoint has moved already."""
+        del page
+        return self.ledger.moved(self.checkpoint, new, seconds=self.seconds)
 
     def committed(self, page: Page, checkpoint: Checkpoint) -> None:
         """Note that a batch is committed."""
-        seconds = time.monotonic() - self._latest
+        seconds = time.monotonic() - self.latest
         self.checkpoint = checkpoint
         self.tries = 0
-        self.brake.spend(page.size, self._latest)
+        if checkpoint.cursor != checkpoint.high:
+            self.brake.spend(page.size, self.latest)
         bounds = self.settings.bounds
         self.pace = self.pace.done(page.size, seconds, bounds, bounds.most(self.row_bytes))
         self.around.publish(
@@ -221,11 +249,7 @@ class Loop:
                 return
             batch = Batch(self, page)
             yield batch
-            if not batch.entered:
-                raise UsageError(
-                    f"a batch of {self.name} was not entered",
-                    hint="Write `async with batch:` around what belongs to it.",
-                )
+            batch.check_entered()
             if batch.error is not None:
                 await self._after(batch.error, page)
 
@@ -295,27 +319,25 @@ class Batch:
         self.entered = False
         self.error: Exception | None = None
 
+    def check_entered(self) -> None:
+        """Raise UsageError where the script passed the batch by."""
+        if not self.entered:
+            raise UsageError(
+                f"a batch of {self._loop.name} was not entered",
+                hint="Write `async with batch:` around what belongs to it.",
+            )
+
     async def __aenter__(self) -> Self:
         """Open the transaction; the checkpoint moves first, which keeps everybody else out."""
         loop, page = self._loop, self._page
         if self.entered:
             raise UsageError(f"a batch of {loop.name} was entered twice", hint="Enter each batch once.")
         self.entered = True
-        was = loop.checkpoint
         for tries in count(1):
-            self._next = replace(
-                was,
-                cursor=page.upto,
-                low=was.low or page.upto,
-                rows=was.rows + page.size,
-                batches=was.batches + 1,
-                retries=was.retries + tries - 1,
-                size=loop.pace.size,
-                rate=loop.pace.rate,
-            )
+            self._next = loop.following(page, tries - 1)
             loop.began()
             try:
-                await self._open.enter_async_context(loop.ledger.moved(was, self._next, seconds=loop.seconds))
+                await self._open.enter_async_context(loop.opened(page, self._next))
                 break
             except DatabaseError as error:
                 await _wait_after(error, tries)

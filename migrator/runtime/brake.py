@@ -30,12 +30,11 @@ class Brake:
         self._given = settings
         self.settings = settings
         self._asked = Control()
-        self._due = 0.0
+        self._spent = (0, 0.0)
 
     def spend(self, rows: int, began: float) -> None:
         """Note that so many rows were done since a moment, so that the next ones wait for their time."""
-        limit = self.settings.max_rows_per_second
-        self._due = began + rows / limit if limit else 0.0
+        self._spent = (rows, began)
 
     async def free(self) -> None:
         """Return when nothing holds the work back. Raises GivenUp."""
@@ -52,11 +51,16 @@ class Brake:
             loop.around.publish(Asked(loop.around.run, control))
         if control.cancelled:
             raise GivenUp(f"{loop.name}: cancelled by {control.by}: {control.reason}")
-        return control.pause or loop.around.mask(self._watch.reason) or self._too_soon()
+        return control.pause or loop.around.mask(self._watch.reason) or self._too_fast()
 
-    def _too_soon(self) -> str:
-        late = time.monotonic() >= self._due or not self.settings.max_rows_per_second
-        return "" if late else f"rate: at most {self.settings.max_rows_per_second:g} rows a second"
+    @property
+    def _left(self) -> float:
+        """Return the seconds until the rows of the last batch are within the rate, as it is set now."""
+        (rows, began), limit = self._spent, self.settings.max_rows_per_second
+        return began + rows / limit - time.monotonic() if limit else 0.0
+
+    def _too_fast(self) -> str:
+        return f"rate: at most {self.settings.max_rows_per_second:g} rows a second" if self._left > 0 else ""
 
     async def _stand_still(self, reason: str) -> str:
         """Stand still for as long as the reason is of the same kind; return the next one, "" where there is none.
@@ -64,15 +68,14 @@ class Brake:
         A short wait for the rate is counted, but neither told nor written: there is one after every batch.
         """
         loop, began = self._loop, time.monotonic()
-        quiet = kind(reason) == "rate" and self._due - began < LOOK
+        quiet = kind(reason) == "rate" and self._left < LOOK
         if not quiet:
             loop.around.publish(Throttled(loop.around.run, reason))
         now = reason
         while kind(now) == kind(reason):
             if not quiet and now != loop.checkpoint.waiting:
                 await loop.move(waiting=now)
-            left = self._due - time.monotonic() if kind(now) == "rate" else LOOK
-            await asyncio.sleep(min(max(left, 0.0), LOOK))
+            await asyncio.sleep(min(max(self._left, 0.0), LOOK) if kind(now) == "rate" else LOOK)
             now = await self._reason()
         await self._go_on(reason, time.monotonic() - began, quiet=quiet)
         return now

@@ -1,11 +1,11 @@
-"""What people ask of a long change: pause, resume, cancel, tune. It needs no lock: the loop reads it before each batch."""
+"""What people ask of a long change: pause, resume, cancel, tune. No lock: the loop reads it before each batch."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from migrator.config import Config
-from migrator.core.batch import Control, Desired
+from migrator.core.batch import Control, Desired, FailedRow
 from migrator.core.change import Change
 from migrator.core.errors import AmbiguousTarget, TargetNotFound, UsageError
 from migrator.core.protocols import Session
@@ -50,19 +50,30 @@ class Controls:
                 found += await changes_in(session, await state_in(session.tracker))
         return tuple(found)
 
+    async def of(self, run: Run) -> Change:
+        """Return the long change that a run belongs to, as it stands now."""
+        async with self._session(run.database) as session:
+            held = run.status is Status.PENDING and await session.lock.holder() is not None
+            return await change_of(session, run, held=held)
+
+    async def failures(self, run: Run) -> list[FailedRow]:
+        """Return the rows that the long change of a run passed over and that are not done yet."""
+        async with self._session(run.database) as session:
+            return await session.tracker.failures(run.kept_under)
+
     async def pause(self, run: str = "", reason: str = "", databases: Sequence[str] = ()) -> Change:
         """Let a change stand still after the batch it is at, until `resume`. It keeps its lock meanwhile."""
         change = await self._one("pause", run, databases)
         if change.control.cancelled:
             raise UsageError(
-                f"{change.run.key} was cancelled by {change.control.by} at {change.control.at}: {change.control.reason}",
+                f"{change.run.key} was cancelled by {change.control.by}: {change.control.reason}",
                 state=_UNCHANGED,
                 hint=f"`migrator resume {change.run.run_id}` takes that back.",
             )
         return await self._ask(change, lambda now: replace(now, desired=Desired.PAUSE, reason=reason))
 
     async def resume(self, run: str = "", reason: str = "", databases: Sequence[str] = ()) -> Change:
-        """Let a change go on that was paused or cancelled: at once, or with the next upgrade where nobody is at work."""
+        """Let a change go on that was paused or cancelled: at once where somebody is at work, else in the next run."""
         change = await self._one("resume", run, databases, lambda change: change.control.desired is not Desired.RUN)
         return await self._ask(change, lambda now: replace(now, desired=Desired.RUN, reason=reason))
 
@@ -88,14 +99,17 @@ class Controls:
         async with self._session(change.run.database) as session:
             now = await session.tracker.control(change.run.origin)
             wanted = asked(now)
-            named = wanted.desired is not now.desired or wanted.desired is Desired.RUN or wanted.reason != now.reason
-            if named:
-                wanted = replace(wanted, by=f"{owner.user}@{owner.host}")
-            await session.tracker.ask(change.run.origin, wanted)
+            stays = wanted == replace(now, settings=wanted.settings) and now.desired is not Desired.RUN
+            by = now.by if stays else f"{owner.user}@{owner.host}"  # who paused it is still the one who did
+            await session.tracker.ask(change.run.origin, replace(wanted, by=by))
             return replace(change, control=await session.tracker.control(change.run.origin))
 
     async def _one(
-        self, verb: str, run: str, databases: Sequence[str], first: Callable[[Change], bool] = lambda change: change.at_work
+        self,
+        verb: str,
+        run: str,
+        databases: Sequence[str],
+        first: Callable[[Change], bool] = lambda change: change.at_work,
     ) -> Change:
         """Return the change that is meant; where no run is named, those that are so `first` come before the others."""
         found = await self.changes(databases)
@@ -128,5 +142,5 @@ def _none(run: str, found: Sequence[Change]) -> TargetNotFound:
     return TargetNotFound(
         "no long change is at work, and none stopped on its way",
         state=_UNCHANGED,
-        hint="A long change is a revision that walks in `ctx.batches`; `migrator status` shows where everything stands.",
+        hint="A long change is a revision that walks in `ctx.batches`; `migrator status` shows how all of them stand.",
     )

@@ -76,6 +76,10 @@ class Deployment:
             raise
         self._publish(DeployEnded(self._deploy_id, command, tuple(self._ended)))
 
+    def planned(self, plan: Plan, history: History, state: State, databases: tuple[str, ...]) -> None:
+        """Tell those who listen what is going to run, and what it was planned from."""
+        self._publish(PlanMade(plan, history, state, databases))
+
     def _publish(self, event: Event) -> None:
         if isinstance(event, RunFinished):
             self._ended.append(event.run)
@@ -90,7 +94,7 @@ class Deployment:
                 trackers = {name: held[name].session.tracker for name in databases}
                 full = await with_stored(history, state, trackers) if stored else history
                 plan = self._without_those_asked(make(full, state), held)
-                self._publish(PlanMade(plan, full, state, databases))
+                self.planned(plan, full, state, databases)
                 runs = await self._run(plan, state, held) if run else await self.runner(held).stamp_plan(plan, state)
                 return Outcome(plan, runs, notes(history, state))
         except Unanswered as doubt:

@@ -9,7 +9,7 @@ from migrator import plugins
 from migrator.config import Database
 from migrator.core.errors import ConfigError, RevisionFileError
 from migrator.core.protocols import Capabilities
-from migrator.core.revision import Key, Revision, Script, checksum_of
+from migrator.core.revision import Direction, Key, Revision, Script, checksum_of
 
 HEADS_LOCK = "heads.lock"
 """A file that git sees: two branches that add a child to one parent conflict in it."""
@@ -39,8 +39,21 @@ def load(revision: Revision, capabilities: Capabilities) -> Script:
             path=revision.path,
             hint="Write it in Python: `migrator new` makes a file.",
         )
+    _refuse_one_transaction(revision)
     script: Script = _format(suffix, revision.path).load(revision.source, revision.path)
     return script
+
+
+def _refuse_one_transaction(revision: Revision) -> None:
+    """Raise RevisionFileError where a long change says that it is one transaction: it commits batch by batch."""
+    if revision.header.transaction and any(revision.batched(each) for each in Direction):
+        lines = revision.source.splitlines()
+        raise RevisionFileError(
+            "`transaction = True` and ctx.batches cannot both be meant: each batch is a transaction of its own",
+            path=revision.path,
+            line=next((number for number, line in enumerate(lines, 1) if line.startswith("transaction")), None),
+            hint="Remove `transaction = True`; or, for a change that is small enough, the batches.",
+        )
 
 
 def stored(key: Key, path: str, source: str) -> Revision:

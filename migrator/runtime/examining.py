@@ -1,38 +1,38 @@
 """`migrator doctor`: can the databases be reached and changed, do the files form a history, and where do they stand?"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from migrator.config import Config
 from migrator.core.errors import MigratorError
 from migrator.core.health import Health, Probe, health
 from migrator.core.history import History
 from migrator.core.protocols import Adapter, Finding, Findings
-from migrator.core.report import lines_of
-from migrator.core.run import state_of
-from migrator.runtime import directory
+from migrator.core.report import lines_of, script_line
+from migrator.core.scripts import Scripts, here
 from migrator.runtime.connections import Connections
+from migrator.runtime.reading import state_in
 
 LIMIT = 15.0
 """Seconds after which a database counts as silent; all are asked side by side."""
 
 
-async def examine(names: Sequence[str], config: Config, connections: Connections) -> Health:
-    """Return how well these databases are; whatever cannot be asked is itself a finding."""
-    files = _files(config)
-    probes = await asyncio.gather(*(_probe(name, files, connections) for name in names))
+Files = tuple[History, Scripts]
+
+
+async def examine(
+    names: Sequence[str], read: Callable[[], Files], connections: Connections, environment: str
+) -> Health:
+    """Return how well these databases are; whatever cannot be asked or read is itself a finding."""
+    try:
+        files: Files | MigratorError = read()
+    except MigratorError as error:
+        files = error
+    probes = await asyncio.gather(*(_probe(name, files, connections, environment) for name in names))
     return health(probes, datetime.now(UTC))
 
 
-def _files(config: Config) -> History | MigratorError:
-    try:
-        return History([each for name in config.databases.values() for each in directory.read(name, config.root)])
-    except MigratorError as error:
-        return error
-
-
-async def _probe(name: str, files: History | MigratorError, connections: Connections) -> Probe:
+async def _probe(name: str, files: Files | MigratorError, connections: Connections, environment: str) -> Probe:
     of_files = _of_files(name, files)
     try:
         async with asyncio.timeout(LIMIT):
@@ -40,7 +40,7 @@ async def _probe(name: str, files: History | MigratorError, connections: Connect
             found = [of_files, *_connected(adapter, await adapter.examine())]
             if isinstance(files, MigratorError) or any(each.subject == "connection" for each in found if _fails(each)):
                 return Probe(name, found)
-            return await _with_state(Probe(name, found), adapter, files)
+            return await _with_state(Probe(name, found), adapter, files, environment)
     except MigratorError as error:
         return Probe(name, [of_files, Finding("fail", "connection", error.message, error.hint)])
     except TimeoutError:
@@ -48,22 +48,28 @@ async def _probe(name: str, files: History | MigratorError, connections: Connect
         return Probe(name, [of_files, Finding("fail", "connection", text, "Look at the server and the way to it.")])
 
 
-async def _with_state(probe: Probe, adapter: Adapter, history: History) -> Probe:
-    """Read where the revisions stand, and who holds the lock."""
+async def _with_state(probe: Probe, adapter: Adapter, files: Files, environment: str) -> Probe:
+    """Read where the revisions stand, but for those of other environments, and who holds the lock."""
     try:
         async with adapter.session() as session:
-            state = state_of(await session.tracker.runs())
+            state = await state_in(session.tracker)
             holder = await session.lock.holder()
     except MigratorError as error:
         return Probe(probe.name, [*probe.findings, Finding("fail", "state", error.message, error.hint)])
-    return Probe(probe.name, probe.findings, lines_of(history, state, probe.name, holder), holder)
+    history, scripts = files
+    elsewhere = {each.id for each in history if each.database == probe.name and not here(each, environment)}
+    lines = lines_of(history, state, probe.name, holder)
+    ours = tuple(line for line in lines if line.state != "pending" or line.revision not in elsewhere)
+    beside = tuple(script_line(each, state) for each in scripts if each.database == probe.name)
+    return Probe(probe.name, probe.findings, ours, holder, beside)
 
 
-def _of_files(name: str, files: History | MigratorError) -> Finding:
+def _of_files(name: str, files: Files | MigratorError) -> Finding:
     if isinstance(files, MigratorError):
         return Finding("fail", "revisions", files.message, files.hint)
-    heads = files.heads(name)
-    text = f"{len(files.of(name))} revisions, head {', '.join(key.id for key in heads) or 'none'}"
+    history = files[0]
+    heads = history.heads(name)
+    text = f"{len(history.of(name))} revisions, head {', '.join(key.id for key in heads) or 'none'}"
     if len(heads) > 1:
         return Finding("warn", "revisions", text, "`migrator new` with one --head for each joins them.")
     return Finding("ok", "revisions", text)

@@ -17,6 +17,7 @@ from migrator.core.errors import (
     Stopped,
     TrackerRefused,
     TransactionEscaped,
+    UsageError,
     VerifyFailed,
 )
 from migrator.core.outcome import Outcome
@@ -199,7 +200,7 @@ def _hint_on(run: Run, failure: Failure, again: str) -> str:
 
 def _hint(run: Run, failure: Failure, *, rerunnable: bool) -> str:
     cause = failure.__cause__
-    lead = f"{cause.hint} " if isinstance(cause, DatabaseError | DependencyMissing) and cause.hint else ""
+    lead = f"{cause.hint} " if isinstance(cause, DatabaseError | DependencyMissing | UsageError) and cause.hint else ""
     if isinstance(cause, ConnectionLost):
         return lead.strip()
     if isinstance(cause, PlanRefused):

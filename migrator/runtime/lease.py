@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from migrator.core.errors import ConnectionLost, LockHeld, LockLost, MigratorError
 from migrator.core.events import Event, LockTaken, LockWaiting
-from migrator.core.protocols import Lock, Owner
+from migrator.core.protocols import Lease, Owner
 
 POLL = (0.1, 0.5)
 """Between which seconds the lock is tried again; at random, so that many waiters do not come at once."""
@@ -22,7 +22,7 @@ MARGIN = 2.0
 
 @asynccontextmanager
 async def hold(
-    lock: Lock, database: str, owner: Owner, *, wait: float, publish: Callable[[Event], None]
+    lock: Lease, database: str, owner: Owner, *, wait: float, publish: Callable[[Event], None]
 ) -> AsyncIterator[int]:
     """Hold the lock of a database for the length of a block and yield the fence.
 
@@ -42,7 +42,7 @@ async def hold(
             await lock.release()
 
 
-async def _acquire(lock: Lock, database: str, owner: Owner, wait: float, publish: Callable[[Event], None]) -> int:
+async def _acquire(lock: Lease, database: str, owner: Owner, wait: float, publish: Callable[[Event], None]) -> int:
     began = told = time.monotonic()
     while True:
         try:
@@ -67,7 +67,7 @@ class _Keeper:
     less a margin, the lock counts as lost before the server gives it away.
     """
 
-    def __init__(self, lock: Lock, database: str) -> None:
+    def __init__(self, lock: Lease, database: str) -> None:
         self._lock = lock
         self._database = database
         self._lost: LockLost | ConnectionLost | None = None

@@ -18,7 +18,7 @@ def listen(config: Config, notifiers: Notifiers) -> None:
         need("metrics", "prometheus_client", "metrics")
         from migrator.notifiers.metrics import Metrics
 
-        notifiers.add(Metrics(metrics.textfile, metrics.push, {"job": metrics.job, "environment": config.environment}))
+        notifiers.add(Metrics(metrics.textfile, metrics.push, metrics.job, config.environment))
     if config.tracing:
         need("tracing", "opentelemetry", "otel")
         from migrator.notifiers.tracing import Spans

@@ -12,7 +12,7 @@ from io import BufferedReader
 from itertools import takewhile
 from pathlib import Path
 
-from migrator.core.logs import PARTS, is_log_of, part_name
+from migrator.core.logs import PARTS, Part, is_log_of, part_name, part_of
 from migrator.core.run import Run
 
 POLL = 0.2
@@ -63,26 +63,35 @@ class LogFiles:
         if rest:
             yield _text(rest)
 
-    def delete(self, run: Run) -> int:
-        """Delete the log of a run with all its parts and return the bytes that became free; 0 where there is none.
+    def found(self, run: Run) -> list[tuple[str, int]]:
+        """Return the files that make up a run's log, with their sizes in bytes; [] where it has none (any more).
 
-        A link is deleted, never what it leads to. Raises NoLog where the tracker's name is none of ours, OSError.
+        Raises NoLog where the tracker names something as its log that is none of ours.
         """
         if self._folder is None or not run.log_file:
-            return 0
-        return sum(self.remove(name) for name in self._names(run))
+            return []
+        folder, name = self._place(run)
+        if _size(f"{folder}{os.sep}{name}") is None:
+            return []
+        sizes = ((each, _size(f"{folder}{os.sep}{each}")) for each in self._names(run))
+        return [(each, size) for each, size in sizes if size is not None]
 
-    def remove(self, file_name: str) -> int:
-        """Delete one file and return the bytes that became free; 0 where it has gone already. Raises OSError."""
-        if self._folder is None:
-            return 0
-        path = self._folder / file_name
-        try:
-            size = path.lstat().st_size
-            path.unlink()
-        except FileNotFoundError:
-            return 0
-        return size
+    def parts(self) -> Iterator[tuple[Part, int, float]]:
+        """Yield every file in the folder that is a part of a run's log, with its size and the time of its last line."""
+        if self._folder is None or not self._folder.is_dir():
+            return
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                part = part_of(entry.name)
+                with suppress(FileNotFoundError):
+                    if part is not None:
+                        looks = entry.stat(follow_symlinks=False)
+                        yield part, looks.st_size, looks.st_mtime
+
+    def remove(self, file_name: str) -> None:
+        """Delete one file of the folder, if it is there. Of a link, the link goes. Raises OSError."""
+        if self._folder is not None:
+            (self._folder / file_name).unlink(missing_ok=True)
 
     def _place(self, run: Run) -> tuple[Path, str]:
         if self._folder is None:
@@ -152,6 +161,12 @@ def _opened(path: Path) -> BufferedReader:
         file.close()
         raise OSError(0, "it is not a plain file")
     return file
+
+
+def _size(path: str) -> int | None:
+    with suppress(OSError):
+        return os.lstat(path).st_size
+    return None
 
 
 def _inode(path: Path) -> int:

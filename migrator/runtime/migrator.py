@@ -18,6 +18,7 @@ from migrator.runtime.notify import Notifiers
 from migrator.runtime.reading import state_in
 
 if TYPE_CHECKING:
+    from migrator.core.forecast import Forecast
     from migrator.core.change import Change
     from migrator.core.health import Health
     from migrator.core.outcome import Decision, Outcome, Resolution, ScriptsOutcome, Shown, Verification
@@ -140,7 +141,7 @@ class Migrator:
 
         history, everything = self._read()[0], tuple(self.config.databases)
         if dry_run or self.config.dry_run:
-            return await self._only_plan(plan, history, everything)
+            return await self._only_plan(plan, history, everything, run=False)
         return await self._deployment().carry_out("stamp", plan, history, everything, stored=True, run=False)
 
     async def status(self, databases: Sequence[str] = ()) -> tuple[DatabaseReport, ...]:
@@ -222,6 +223,32 @@ class Migrator:
             state = await deployment.settled(held, history)
             return await resolve(run_id, decision, reason, state, held, history, self._connections)
 
+    async def retry_failed(self, run_id: str, databases: Sequence[str] = ()) -> "Outcome":
+        """Take the rows that a long change passed over once more, and return its run; none where no row is left.
+
+        Raises PlanRefused where the revision does not stand on that run any more; as `upgrade` otherwise.
+        """
+        from migrator.core.errors import UsageError
+        from migrator.core.mend import mend
+        from migrator.core.outcome import Outcome
+        from migrator.core.plan import Plan
+
+        (run,) = (await self.past.run(run_id, databases)).runs
+        if not run.origin:
+            raise UsageError(
+                f"run {run.run_id} ({run.key} {run.title}) did not walk in batches",
+                state="Nothing was changed.",
+                hint="`migrator runs` lists the runs.",
+            )
+        if not await self.controls.failures(run):
+            return Outcome(Plan())
+        history, scripts = self._read()
+
+        def plan(history: History, state: State) -> "Plan":
+            return mend(history, scripts, state, run)
+
+        return await self._deployment().carry_out("retry-failed", plan, history, (run.database,), stored=True)
+
     async def unlock(self, reason: str = "", databases: Sequence[str] = ()) -> "dict[str, Holder | None]":
         """Return who holds the locks; with a reason, end them, and keep the reason beside the lock."""
         from migrator.runtime.deployment import owner_of
@@ -238,7 +265,7 @@ class Migrator:
         """Look at every database and its files, and return how well they are. Changes nothing, takes no lock."""
         from migrator.runtime.examining import examine
 
-        return await examine(self._scope(databases), self.config, self._connections)
+        return await examine(self._scope(databases), self._read, self._connections, self.config.environment)
 
     @property
     def past(self) -> "Past":
@@ -287,14 +314,22 @@ class Migrator:
         self._listened = True
         return Deployment(self.config, self._connections, self._notifiers)
 
-    async def _only_plan(self, make: "Planner", history: History, databases: tuple[str, ...]) -> "Outcome":
-        """Plan from what can be read without the locks."""
+    async def _only_plan(
+        self, make: "Planner", history: History, databases: tuple[str, ...], *, run: bool = True
+    ) -> "Outcome":
+        """Plan from what can be read without the locks, and say how long long changes will take if they are to `run`."""
         from migrator.core.outcome import Outcome
         from migrator.runtime.deployment import notes, with_stored
 
         async with self._peek(databases) as (state, trackers):
             full = await with_stored(history, state, trackers)
-        return Outcome(make(full, state), notes=notes(history, state), dry_run=True)
+        plan = make(full, state)
+        told: tuple[Forecast, ...] = ()
+        if run and any(step.batched for step in plan.steps):
+            from migrator.runtime.forecast import forecasts
+
+            told = await forecasts(plan, state, self._connections)
+        return Outcome(plan, notes=notes(history, state), dry_run=True, forecasts=told)
 
     @asynccontextmanager
     async def _peek(self, databases: tuple[str, ...]) -> AsyncIterator[tuple[State, dict[str, Tracker]]]:

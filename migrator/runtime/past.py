@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 
 from migrator.config import Config
 from migrator.core.errors import AmbiguousTarget, PlanRefused, TargetNotFound
-from migrator.core.protocols import Session, Tracker
+from migrator.core.protocols import Session
+from migrator.core.retention import Cleaned
 from migrator.core.run import COLUMNS, Run, Status
 from migrator.core.runs import RunFilter, RunPage, live, standing, statuses_of, wanted_word
 from migrator.runtime.connections import Connections
@@ -19,16 +20,6 @@ ASK = 1.0
 
 NEAR = 200
 """Among how many of the newest runs the one that was meant is looked for, when an id is mistyped."""
-
-
-async def walk(
-    tracker: Tracker, columns: Sequence[str], wanted: RunFilter | None = None, *, size: int = 1000
-) -> AsyncIterator[list[Run]]:
-    """Yield all the runs of one tracker, newest first, page by page: memory holds one page, however many there are."""
-    after = ""
-    while page := await tracker.page(wanted or RunFilter(), after=after, limit=size, columns=columns):
-        yield page
-        after = page[-1].run_id
 
 
 class Past:
@@ -94,7 +85,8 @@ class Past:
         self.refuse_live(runs)
         for run in runs:
             with suppress(NoLog, OSError):
-                self._files.delete(run)
+                for name, _ in self._files.found(run):
+                    self._files.remove(name)
         gone = 0
         for name in dict.fromkeys(run.database for run in runs):
             async with self._session(name) as session:
@@ -120,6 +112,24 @@ class Past:
 
             async for line in self._files.follow(run, ended):
                 yield line
+
+    async def cleanup(
+        self, days: float | None = None, databases: Sequence[str] = (), *, dry_run: bool = False
+    ) -> Cleaned:
+        """Delete the runs and logs that `[retention]` does not keep, and return what went. `days` is for `keep_days`.
+
+        What belongs to no run, and what is too much for `max_bytes`, goes only where all databases are cleaned.
+        Raises LockHeld where somebody else is cleaning one of them.
+        """
+        from migrator.runtime.cleaning import Cleaning
+
+        rules = self._config.retention if days is None else replace(self._config.retention, keep_days=days)
+        cleaning = Cleaning(self._config, rules, self._files, dry_run=dry_run or self._config.dry_run)
+        async with AsyncExitStack() as stack:
+            sessions = {
+                name: await stack.enter_async_context(self._session(name)) for name in sorted(self._scope(databases))
+            }
+            return await cleaning.clean(sessions)
 
     def refuse_live(self, runs: Iterable[Run]) -> None:
         """Raise PlanRefused where one of these runs is live."""

@@ -45,13 +45,17 @@ class RunLogs:
 
     def named(self, run: Run) -> Run:
         """Return the run with the name of its log file, if it is to have one."""
+        return replace(run, log_file=log_name(run.revision, run.run_id, datetime.now(UTC))) if self.ready() else run
+
+    def ready(self) -> bool:
+        """Say whether there is a folder for log files, and make it where it is missing."""
         if not self._made and self._folder is not None:
             self._made = True
             try:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
                 self._lost(error)
-        return run if self._folder is None else replace(run, log_file=_name(run))
+        return self._folder is not None
 
     def listening(self) -> AbstractContextManager[None]:
         """Let the logs of runs hear, for the length of a block, what is logged and warned of in this program."""
@@ -61,22 +65,29 @@ class RunLogs:
         """Return the log of a run; within `with` it hears all that is logged in this task, and in what it begins."""
         return RunLog(run, self)
 
-    def opened(self, run: Run) -> "LogFile | None":
-        """Open the file of a run, if it is to have one."""
-        if self._folder is None or not run.log_file:
+    def opened(self, file_name: str) -> "LogFile | None":
+        """Open a file of the folder, None where it has no name or there is no folder."""
+        if self._folder is None or not file_name:
             return None
         from migrator.runtime._logfile import LogFile
 
         try:
-            return LogFile(self._folder / run.log_file, self.settings.max_bytes)
+            return LogFile(self._folder / file_name, self.settings.max_bytes)
         except OSError as error:
             self._lost(error)
             return None
 
-    def write(self, file: "LogFile", record: logging.LogRecord) -> None:
+    def say(self, file: "LogFile", level: int, text: str, script: str, run_id: str = "") -> None:
+        """Write a line of our own to a file."""
+        record = logging.LogRecord("migrator", level, "", 0, self.mask(text), (), None)
+        record.script = script
+        self.write(file, record, run_id)
+
+    def write(self, file: "LogFile", record: logging.LogRecord, run_id: str) -> None:
         """Write a cleaned record to a file."""
         if self._form is None:
             self._form = formatter(self.settings.format, "run_id", "name")
+        record.run_id = run_id
         try:
             file.write(self._form.format(record))
         except (OSError, TypeError, ValueError) as error:  # the latter two: what JSON cannot hold
@@ -103,7 +114,7 @@ class RunLog:
 
     def __enter__(self) -> Self:
         run = self._run
-        self._file = self._logs.opened(run)
+        self._file = self._logs.opened(run.log_file)
         self._write(
             logging.INFO,
             f"{run.direction} of {run.key} {run.title} begins: run {run.run_id}, attempt {run.attempt}, "
@@ -130,7 +141,9 @@ class RunLog:
         whose = "" if record.name.startswith(SCRIPTS) else f"{record.name}: "
         clean.msg = f"{whose}{clean.msg}"
         self.lines.append(f"[{record.levelname}] {clean.msg}")
-        self._put(clean)
+        file = self._file
+        if file is not None:
+            self._logs.write(file, clean, self._run.run_id)
 
     def failed(self, error: BaseException) -> None:
         """Write the traceback of what ended the run."""
@@ -144,16 +157,9 @@ class RunLog:
         self._write(logging.INFO, f"{run.status}, effect {run.effect}{spent}{because}")
 
     def _write(self, level: int, text: str) -> None:
-        if self._file is not None:
-            record = logging.LogRecord("migrator", level, "", 0, self._logs.mask(text), (), None)
-            record.script = self._run.revision
-            self._put(record)
-
-    def _put(self, record: logging.LogRecord) -> None:
         file = self._file
         if file is not None:
-            record.run_id = self._run.run_id
-            self._logs.write(file, record)
+            self._logs.say(file, level, text, self._run.revision, self._run.run_id)
 
 
 class _Ear(logging.Handler):
@@ -239,8 +245,21 @@ def _nothing() -> None:
 _EAR = _Ear()
 
 
-def _name(run: Run) -> str:
-    return log_name(run.revision, run.run_id, datetime.now(UTC))
+@contextmanager
+def own_log(name: str, logs: RunLogs, logger: logging.Logger) -> Iterator[Callable[[int, str], None]]:
+    """Give what says a line (level, text) to a logger and to the file `<name>.log`, which is no run's and is kept."""
+    file = logs.opened(f"{name}.log") if logs.ready() else None
+
+    def say(level: int, text: str) -> None:
+        logger.log(level, "%s", text)
+        if file is not None:
+            logs.say(file, level, text, name)
+
+    try:
+        yield say
+    finally:
+        if file is not None:
+            file.close()
 
 
 def _shower(show: Callable[..., Any]) -> Callable[..., None]:

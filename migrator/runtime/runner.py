@@ -236,8 +236,11 @@ class Runner:
         from migrator.runtime.batches import Around, Loops
 
         held = self._held[work.run.database]
-        again = work.step.revision.header.rerunnable
-        loops = Loops(Around(work.run, self._publish, self._mask, self._databases, held.adapter, held.throttle, again))
+        again, failures = work.step.revision.header.rerunnable, held.session.tracker.failures
+        around = Around(
+            work.run, self._publish, self._mask, self._databases, held.adapter, held.throttle, again, failures
+        )
+        loops = Loops(around)
         context.tools = loops
         return loops
 

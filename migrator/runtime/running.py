@@ -50,6 +50,7 @@ async def run(
         refuse_unready(chosen, state, force=wanted.force)
         scripts = deployment.loaded(chosen, held)
         params = _params(chosen, scripts, wanted.params)
+        deployment.planned(Plan(tuple(Step(each, Direction.UPGRADE) for each in chosen)), history, state, reach)
         running = Running(deployment, held, state, scripts, params)
         return ScriptsOutcome(await running.run(chosen, jobs=wanted.jobs, keep_going=wanted.keep_going))
 

@@ -74,6 +74,8 @@ def transactional(step: Step, adapter: Adapter) -> bool:
 
 def _cursor(step: Step, state: State, run_id: str) -> Mapping[str, Any]:
     """Return where a long change keeps its checkpoints: under the first run of those that continue one another."""
+    if step.failed_of:
+        return {"origin": run_id, "failed_of": step.failed_of}
     before = state.resumable.get(step.key)
     if before is None or before.direction is not step.direction or before.checksum != step.revision.checksum:
         return {"origin": run_id}

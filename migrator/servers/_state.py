@@ -91,7 +91,7 @@ def strays(program: str, store: Path) -> list[int]:
 def chiefs(pids: list[int]) -> list[int]:
     """Return those that none of the others started.
 
-    The stop signal is for them: to a child of a PostgreSQL it means something else, and its server ends as after a crash.
+    The stop signal is for them: to a child of a PostgreSQL it means something else, and the server ends in disorder.
     """
     psutil = _psutil()
     found = []

@@ -9,12 +9,14 @@ import pytest
 from migrator import Migrator
 from migrator.config import load
 from migrator.notifiers.metrics import Metrics
+from tests._servers import sql
 from tests.acceptance import _receivers as receivers
 from tests.acceptance._project import Project, until
 from tests.acceptance.test_concurrency import SLOW, slow_step
 from tests.notifiers.test_metrics import Found, read
 
 FILE = "metrics/migrator.prom"
+THROTTLED = '[notify.oncall]\nkind = "webhook"\nurl = "{url}"\non = ["throttled"]\n'
 
 
 def measured(project: Project, **keys: str) -> None:
@@ -81,6 +83,46 @@ def test_the_wait_for_the_lock_is_counted(shop: Project) -> None:
     holder.send(signal.SIGTERM)
     assert holder.wait().exit_code == 130
     assert found_in(shop)["script_execution_status", "main upgrade a1"] == 0
+
+
+def test_a_long_change_is_counted_and_told(shop: Project) -> None:
+    """Rows and standstills of a long change are in the metrics, and its first standstill is one message."""
+    url = shop.urls["main"]
+    sql(url, "CREATE TABLE t (id int PRIMARY KEY, n int)", "INSERT INTO t SELECT generate_series(1, 100)")
+    sql(url, "CREATE TABLE brake (held bool)", "INSERT INTO brake VALUES (true)")
+    loop = 'async for batch in ctx.batches("t", max_rows=40, throttle={"query": "SELECT held FROM brake"}):'
+    step = 'await ctx.execute("UPDATE t SET n = 1 WHERE id BETWEEN $1 AND $2", batch.first, batch.last)'
+    shop.revision("main", "a1", upgrade=f"{loop}\n    async with batch:\n        {step}")
+    measured(shop, textfile=FILE)
+    with receivers.receiving() as receiver:
+        shop.toml.write_text(f"{shop.toml.read_text()}\n{THROTTLED.format(url=receiver.url)}", "utf-8")
+        child = shop.start("upgrade")
+        until(lambda: receiver.posts or not child.runs(), "the standstill is told")
+        sql(url, "UPDATE brake SET held = false")
+        result = child.wait()
+    assert result.exit_code == 0, result
+    found = found_in(shop)
+    assert found["migrator_batch_rows_total", "main a1"] == 100
+    assert found["migrator_throttle_seconds_total", "main a1"] > 0
+    (document,) = [post.json() for post in receiver.posts]
+    assert (document["kind"], document["databases"]) == ("throttled", ["main"])
+    assert document["what"].startswith("The throttle holds it back: query")
+
+
+def test_scripts_are_counted(shop: Project) -> None:
+    """A script beside the order counts each time it runs, also when it fails, and is never pending."""
+    shop.table("main", "a1")
+    shop.revision("main", "good", upgrade="pass", repeatable=True)
+    shop.revision("main", "bad", upgrade='await ctx.execute("SELECT 1/0")', repeatable=True)
+    measured(shop, textfile=FILE)
+    shop.good("upgrade", "main:a1")
+    for _ in range(2):
+        assert shop.run("run", "good", "bad", "--keep-going").exit_code == 1
+    found = found_in(shop)
+    count = "script_execution_duration_seconds_count"
+    assert [found[count, f"main upgrade {name}"] for name in ("a1", "good", "bad")] == [1, 2, 2]
+    assert [found["script_execution_status", f"main upgrade {name}"] for name in ("good", "bad")] == [1, 0]
+    assert found["migrator_pending_revisions", "main"] == 0
 
 
 def test_a_push(both: Project) -> None:

@@ -64,6 +64,21 @@ def test_a_failure_says_what_to_do(shop: Project) -> None:
     assert [(run["revision"], run["status"]) for run in document["runs"]] == [("a1", "success"), ("b2", "failed")]
 
 
+def test_scripts_that_fail_are_a_failure(shop: Project) -> None:
+    """A `run` in which one of two scripts failed is one failure with what it said, for the channel of its tag."""
+    shop.revision("main", "good", upgrade="pass", repeatable=True, tags=["nightly"])
+    shop.revision("main", "bad", upgrade=BROKEN, repeatable=True, tags=["nightly"])
+    with receivers.receiving() as receiver:
+        notify(shop, kind="webhook", url=receiver.url, on=EVERYTHING, tags=["nightly"])
+        assert shop.run("run", "good", "bad", "--keep-going").exit_code == 1
+    (document,) = [post.json() for post in receiver.posts]
+    assert (document["kind"], document["command"], document["tags"]) == ("failure", "run", ["nightly"])
+    assert document["what"].startswith("main:bad (Title of bad): ")
+    assert "division by zero" in document["what"]
+    assert document["state"] == "main:bad: effect none."
+    assert {run["revision"]: run["status"] for run in document["runs"]} == {"good": "success", "bad": "failed"}
+
+
 def test_an_interrupted_run_is_told_when_it_is_found(shop: Project) -> None:
     """What a killed deployer left is one message of the next command, with the owner and what is left."""
     shop.revision("main", "a1", upgrade=SLOW)

@@ -120,7 +120,7 @@ def asking(scripts: Project) -> Project:
 
 
 def test_parameters(asking: Project) -> None:
-    """What follows `--` and --param becomes the script's own Params, JSON where it is JSON; a secret is shown nowhere."""
+    """What follows `--` and --param becomes the script's own Params, JSON where it is; a secret is shown nowhere."""
     rest = ["--", "--days", "3", "--zip=00042", "--names", '["x", "y"]', "--api-token", "s3cr3t-t0ken"]
     result = asking.good("run", "asking", "-v", *rest)
     assert "Params(days=3, zip='00042', names=['x', 'y']" in result.stdout

@@ -148,6 +148,19 @@ async def test_an_evicted_holder_writes_nothing_more(place: Place) -> None:
         assert place.rows() == []
 
 
+async def test_an_evicted_holder_is_shut_out_at_once(place: Place) -> None:
+    """It can write nothing from the moment it was evicted, though nobody else has taken the lock yet."""
+    async with AsyncExitStack() as stack:
+        holder = await stack.enter_async_context(place.adapter().session())
+        other = await stack.enter_async_context(place.adapter().session())
+        run = place.run(fence=await holder.lock.acquire(place.owner()))
+        assert await other.lock.evict(place.owner("bob"), "it must not go on") is not None
+        assert await other.lock.holder() is None
+        with pytest.raises((TrackerRefused, ConnectionLost)):
+            await holder.tracker.start(run)
+        assert place.rows() == []
+
+
 async def test_nobody_is_evicted_from_a_free_lock(place: Place, session: Session) -> None:
     """Where nobody holds the lock there is nobody to end, and the next holder is not disturbed."""
     await session.lock.release()

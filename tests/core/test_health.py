@@ -87,6 +87,14 @@ def test_the_age_of_a_lock(since: str, age: float | None) -> None:
     assert found.lock.startswith("ann@pod-1 pid 7")
 
 
+def test_a_script_beside_the_order() -> None:
+    """A script that a person must judge wants to be looked at; the revisions are as ready as they are."""
+    found = health([Probe("app", FINE, lines("applied"), scripts=lines("done blocked changed"))], NOW)
+    assert (found.status, found.ready) == ("degraded", True)
+    assert found.databases["app"].blocked == ("run1",)
+    assert "`migrator resolve run1`" in found.databases["app"].findings[-1].hint
+
+
 def test_the_document() -> None:
     """The document for probes is made of plain values, and holds what the findings say in numbers."""
     document = of("applied pending interrupted").as_dict()

@@ -72,11 +72,11 @@ def test_a_wait_is_told_once_each_time() -> None:
 
 def test_a_throttle_is_told_once_for_each_reason() -> None:
     """A change that stops and goes for one reason is one message; another reason is another."""
-    lag, lock = (Throttled(DONE, reason) for reason in ("replica lag", "waiters"))
-    said = heard(lag, Unthrottled(DONE, "replica lag", 1.0), lag, lock)
+    lag, more, lock = (Throttled(DONE, reason) for reason in ("lag: 4 s", "lag: 5 s", "waiters: 2"))
+    said = heard(lag, Unthrottled(DONE, "lag: 4 s", 1.0), more, lock)
     assert [message.what for message in said] == [
-        "The throttle holds it back: replica lag",
-        "The throttle holds it back: waiters",
+        "The throttle holds it back: lag: 4 s",
+        "The throttle holds it back: waiters: 2",
     ]
 
 
@@ -113,6 +113,15 @@ def test_the_end_of_a_deploy() -> None:
     assert early.title == "staging: upgrade failed"
 
 
+def test_scripts_that_fail_side_by_side() -> None:
+    """A command that ends without an error, though scripts in it failed, is a failure, and says what each said."""
+    (message,) = heard(DeployEnded("d1", "run", (DONE, BAD, replace(BAD, revision="c", effect=Effect.PARTIAL))))
+    assert (message.kind, message.title) == (Kind.FAILURE, "staging: run failed at app:c")
+    assert message.what.splitlines() == ["app:b: it broke", "app:c: it broke"]
+    assert message.state == "app:b: effect none. app:c: effect partial."
+    assert "`migrator runs show bad-b`" in message.next
+
+
 def test_a_long_deploy_is_cut() -> None:
     """A deploy of a thousand revisions is a message that can be read, and a document of bounded size."""
     runs = tuple(success(key(f"r{number}")) for number in range(1000))
@@ -126,7 +135,8 @@ def test_no_secret_is_in_a_message() -> None:
     """Titles, reasons and errors are masked wherever they stand in a message."""
     run = replace(BAD, title="about s3cr3t", error="with s3cr3t", reason="s3cr3t")
     error = LockHeld("s3cr3t", state="s3cr3t", hint="s3cr3t")
-    events = [DeployEnded("d1", "upgrade", (run,), error), DeployEnded("d1", "upgrade", (run,)), RunSettled(run)]
+    ends = [DeployEnded("d1", "upgrade", (run,), each) for each in (error, None)]
+    events: list[Event] = [*ends, RunSettled(run)]
     said = heard(*events, Throttled(run, "s3cr3t"), LockWaiting("app", "s3cr3t", 99.0), mask=Mask(["s3cr3t"]))
     assert len(said) == 5
     assert "s3cr3t" not in str([message.as_dict() for message in said] + [message.text() for message in said])

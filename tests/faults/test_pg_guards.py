@@ -23,7 +23,7 @@ from migrator.core.run import Effect, Run, Status
 from migrator.runtime import settle
 from tests._servers import Servers, sql
 from tests.faults import corpus
-from tests.faults._pg import OURS, end_sessions, pids
+from tests.faults._pg import OURS, SLEEPING, end_sessions, pids
 from tests.faults._sweep import Sweep, upgrade
 from tests.faults.checker import Ordered, violations
 from tests.faults.proxy import POSTGRES, Do, Plan, Proxy, first, says
@@ -37,6 +37,14 @@ FENCE = "FROM {lock} WHERE name = 'deploy' AND fence = :fence FOR SHARE"
 NO_FENCE = "FROM {lock} WHERE name = 'deploy'"
 STATE = "run_id = :run_id AND status = 'pending' AND fence <= :fence"
 NO_STATE = "run_id = :run_id"
+NO_END = ("WHERE datname", "WHERE false AND datname")
+
+WAITS = """
+    CREATE FUNCTION waits() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+        WHILE NOT EXISTS (SELECT FROM go_on) LOOP PERFORM pg_sleep(0.02); END LOOP;
+        RETURN 1;
+    END $$
+"""
 LAST = 14
 """The messages of two steps, with the end of the session."""
 
@@ -146,31 +154,24 @@ async def test_an_invalid_index_is_dropped(folder: Path, postgres_url: str, monk
 
 
 @both
-async def test_the_lock(folder: Path, tmp_path: Path, postgres_url: str, monkeypatch: Patch, guarded: bool) -> None:
-    """Where everybody gets the lock, two work side by side, and what is not in a transaction happens twice."""
+async def test_the_lock(folder: Path, postgres_url: str, monkeypatch: Patch, guarded: bool) -> None:
+    """Where everybody gets the lock, two do the same at the same time, and outside a transaction it happens twice."""
     if not guarded:
-        always = "true"
         tried, freed = ("pg_catalog.pg_try_advisory_lock", "pg_catalog.pg_advisory_unlock")
-        rewrite(monkeypatch, ("lock", f"{tried}(:class, :key)", always), ("unlock", f"{freed}(:class, :key)", always))
-        rewrite(monkeypatch, ("mark", "(count(*) || ' runs: refused')::int", "1"))  # or the fence keeps one of them off
+        rewrite(monkeypatch, ("lock", f"{tried}(:class, :key)", "true"), ("unlock", f"{freed}(:class, :key)", "true"))
     corpus.configure(folder, postgres_url)
-    here, go_on = tmp_path / "here", tmp_path / "go on"
-    lines = [
-        "import asyncio, pathlib",
-        f"here, go_on = pathlib.Path({str(here)!r}), pathlib.Path({str(go_on)!r})",
-        "first = not here.exists()",
-        "here.touch()",
-        "while first and not go_on.exists(): await asyncio.sleep(0.02)",
-        "await ctx.execute('CREATE TABLE IF NOT EXISTS evidence (revision text)')",
-        EVIDENCE.format("l1"),
-    ]
-    ordered = [corpus.revision(folder, "l1", None, lines, constants={"transaction": False, "rerunnable": True})]
+    sql(postgres_url, "CREATE TABLE evidence (revision text)", "CREATE TABLE go_on ()", WAITS)
+    insert = "await ctx.execute(\"INSERT INTO evidence SELECT 'l1' FROM waits()\")"
+    ordered = [corpus.revision(folder, "l1", None, [insert], constants={"transaction": False, "rerunnable": True})]
     began = time.monotonic()
-    task = asyncio.create_task(upgrade(folder, postgres_url))
-    async with ended(task):
-        await until(here.exists)
-        assert await upgrade(folder, postgres_url, top='lock_timeout = "0s"') == (12 if guarded else 0)
-        go_on.touch()
+    one = asyncio.create_task(upgrade(folder, postgres_url))
+    async with ended(one):
+        await until(lambda: len(pids(postgres_url, SLEEPING)) == 1)
+        two = asyncio.create_task(upgrade(folder, postgres_url, top='lock_timeout = "0s"'))
+        async with ended(two):
+            await until(lambda: two.done() or len(pids(postgres_url, SLEEPING)) == 2)
+            sql(postgres_url, "INSERT INTO go_on DEFAULT VALUES")
+    assert two.result() == (12 if guarded else 0)
     judged(guarded, violations(postgres_url, ordered), since(began))
 
 
@@ -196,24 +197,37 @@ async def test_the_fence(
     assert code == 12
 
 
-@locks
-@pytest.mark.parametrize("left", ["fence", "state", "nothing"])
-async def test_two_barriers(
-    folder: Path, proxy: Proxy, postgres_url: str, monkeypatch: Patch, left: str, lease: bool
+@pytest.mark.parametrize(
+    ("lease", "left", "code"),
+    [
+        pytest.param(False, "fence", 12, id="session lock-fence"),
+        pytest.param(False, "state", 12, id="session lock-state"),
+        pytest.param(False, "", 0, id="session lock-unguarded"),
+        pytest.param(True, "fence", 12, id="lease row-fence"),
+        pytest.param(True, "state", 12, id="lease row-state"),
+        pytest.param(True, "end", 4, id="lease row-end"),
+        pytest.param(True, "", 0, id="lease row-unguarded"),
+    ],
+)
+async def test_each_barrier_alone(
+    folder: Path, proxy: Proxy, postgres_url: str, monkeypatch: Patch, lease: bool, left: str, code: int
 ) -> None:
-    """A holder that was overtaken in a transaction is kept from its commit by the fence, and by the row's state too."""
-    off = {"fence": ("finish", FENCE, NO_FENCE), "state": ("finish", STATE, NO_STATE)}
+    """A holder that was overtaken in a transaction is kept from its commit by any of these alone.
+
+    They are the fence, the state of its row, and behind a pooler the end of its work by the successor.
+    """
+    off = {"fence": ("finish", FENCE, NO_FENCE), "state": ("finish", STATE, NO_STATE), "end": ("orphans", *NO_END)}
     off.pop(left, None)
-    rewrite(monkeypatch, *off.values(), ("orphans", "state <> 'idle'", "false"))  # nor is its session ended
+    rewrite(monkeypatch, *off.values())
     let_go = loses_its_lock(monkeypatch, lease)
     corpus.configure(folder, postgres_url)
     sql(postgres_url, "CREATE TABLE evidence (revision text)")
     ordered = [corpus.revision(folder, "b1", None, [*let_go, EVIDENCE.format("b1")])]
     began = time.monotonic()
     last = first(lambda message: says(b"COMMIT")(message) and not says(b"CREATE TABLE")(message), Do.HOLD)
-    code = await overtaken(folder, proxy, postgres_url, last)
-    judged(left != "nothing", violations(postgres_url, ordered), since(began))
-    assert code == (12 if left != "nothing" else 0)
+    how = await overtaken(folder, proxy, postgres_url, last)
+    judged(bool(left), violations(postgres_url, ordered), since(began))
+    assert how == code
 
 
 def loses_its_lock(monkeypatch: Patch, lease: bool) -> list[str]:

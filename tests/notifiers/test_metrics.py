@@ -92,8 +92,8 @@ def test_the_pending_ones_go_and_come() -> None:
 
 def test_waits_and_batches() -> None:
     """A wait for the lock counts once, as long as it was; rows and standstills of long changes add up."""
-    waits = [LockWaiting("app", "ann", 2.0), LockWaiting("app", "ann", 4.0), LockTaken("app", 4.5)]
-    batches = [BatchDone(RUN, 100, 100, 0.5), BatchDone(RUN, 50, 150, 0.5), Unthrottled(RUN, "lag", 2.5)]
+    waits: list[Event] = [LockWaiting("app", "ann", 2.0), LockWaiting("app", "ann", 4.0), LockTaken("app", 4.5)]
+    batches: list[Event] = [BatchDone(RUN, 100, 100, 0.5), BatchDone(RUN, 50, 150, 0.5), Unthrottled(RUN, "lag", 2.5)]
     found = counted(*waits, *batches, END, LockTaken("app", 1.0), END)
     assert found["migrator_lock_wait_seconds_total", "app"] == 5.5
     assert found["migrator_batch_rows_total", "app a"] == 150

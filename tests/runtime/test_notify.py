@@ -28,6 +28,16 @@ class Slow:
         self.heard.append(event)
 
 
+class Good:
+    """Hears everything at once."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.heard.append(event)
+
+
 class Broken:
     """Fails at every event."""
 
@@ -46,11 +56,11 @@ def publish(*notifiers: Notifiers) -> None:
 
 async def test_one_that_is_slow_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """The others hear everything while one is busy; the end waits for it no longer than its patience, and says so."""
-    slow, heard = Slow(), list[Event]()
-    notifiers = Notifiers([slow, heard.append])
+    slow, good = Slow(), Good()
+    notifiers = Notifiers([slow, good])
     publish(notifiers)
     await notifiers.close()
-    assert heard == EVENTS
+    assert good.heard == EVENTS
     assert slow.heard == []
     assert "the slow one had not finished after 0.05 s" in caplog.text
     slow.go_on.set()
@@ -74,11 +84,11 @@ async def test_patience_is_counted_once(caplog: pytest.LogCaptureFixture) -> Non
 
 async def test_one_that_is_broken_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """One that fails is one line of warning without secrets, however often it fails; it goes on being called."""
-    heard = list[Event]()
-    notifiers = Notifiers([Broken(), heard.append], Mask(["s3cr3t"]))
+    good = Good()
+    notifiers = Notifiers([Broken(), good], Mask(["s3cr3t"]))
     publish(notifiers)
     await notifiers.close()
-    assert heard == EVENTS
+    assert good.heard == EVENTS
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert record.getMessage() == "the notifier the broken one failed: RuntimeError: no way, ***; the run goes on"
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pymongo
+from pymongo.asynchronous.client_session import AsyncClientSession
 
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._rows import CHECKPOINTS, CONTROLS, FAILURES, LOCK
@@ -50,6 +51,16 @@ class Changes:
         from migrator.adapters.mongo._kept import failed_of
 
         return [failed_of(row) for row in await self._kept(FAILURES, origin, at=1, _id=1)]
+
+    async def shut_out(self, fence: int, session: AsyncClientSession) -> None:
+        """Raise the fence of every checkpoint that is not done, so that no batch of an earlier holder commits any more.
+
+        One by one, because only that is tried again by the driver. Who claims one meanwhile meets the lock's own fence.
+        """
+        kept = ours(self._work.db, CHECKPOINTS)
+        older = {"done": False, "fence": {"$lt": fence}}
+        async for row in kept.find(older, {"_id": 1}, session=session):
+            await kept.update_one({"_id": row["_id"], **older}, {"$set": {"fence": fence}}, session=session)
 
     async def _kept(self, collection: str, origin: str, **order: int) -> list[Mapping[str, Any]]:
         with self._read():

@@ -52,12 +52,13 @@ CLASSES: Mapping[type[Exception], type[core.MigratorError]] = {
 """Every class of the driver, named one by one, so that a new one is noticed by the test and not by a user."""
 
 _AUTHENTICATION, _STEPPED_DOWN, _TIMES = (18, 8000), (91, 189, 10107, 11600, 11602, 13435, 13436), (50, 262)
-_RETRYABLE = (24, 112, 251)
+_RETRYABLE, _USED_UP = (24, 112, 251), (146, 292, 14031)
 CODES: Mapping[int, type[core.DatabaseError]] = {
     **dict.fromkeys(_AUTHENTICATION, core.AuthenticationFailed),
     **dict.fromkeys(_STEPPED_DOWN, core.ConnectionLost),
     **dict.fromkeys(_TIMES, core.StatementTimeout),
     **dict.fromkeys(_RETRYABLE, core.TransactionAborted),
+    **dict.fromkeys(_USED_UP, core.ResourcesExhausted),
     13: core.PermissionDenied,
     263: core.StatementFailed,
 }
@@ -70,6 +71,7 @@ _HINTS: Mapping[type[core.MigratorError], str] = {
     core.PermissionDenied: "Grant the user readWrite and dbAdmin on this database.",
     core.StatementTimeout: "Raise `timeout` in the revision, or do the work in smaller parts.",
     core.OutcomeUnknown: "Run the command again; it first reads what the tracker says.",
+    core.ResourcesExhausted: "Make room on the server (its disk, or its memory), then run the command again.",
     core.ConfigError: "Check the address of the database.",
     core.TransactionAborted: "Run the command again; by default a transaction may last 60 seconds.",
 }

@@ -97,6 +97,15 @@ class MongoLedger:
             kept = ours(self._work.db, FAILURES)
             await kept.update_one({"_id": row}, change, upsert=True, session=self._work.session)
 
+    async def mended(self, checkpoint: Checkpoint, key: Position) -> None:
+        """Forget the key of a row that is done by now."""
+        row = {"origin": checkpoint.origin, "name": checkpoint.name, "key": place(key)}
+        with pymongo.timeout(SHORT):
+            kept = ours(self._work.db, FAILURES)
+            answer = await kept.delete_one({"_id": row}, session=self._work.session)
+        if answer.deleted_count != 1:
+            raise _overtaken(checkpoint)
+
     async def control(self, origin: str) -> Control:
         """Return what people want of this change now."""
         kept = ours(self._work.db, CONTROLS)

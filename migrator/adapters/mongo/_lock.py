@@ -109,7 +109,10 @@ class MongoLock:
                 await self._lock.update_one({"_id": "lease", "owner": token}, change, session=apart)
 
     async def evict(self, by: Owner, reason: str) -> Holder | None:
-        """End the holder's lease; whoever takes it next ends its session and commands, and shuts its writes out."""
+        """End the holder's lease, then take it for a moment: that ends its session and commands, and shuts it out.
+
+        Where somebody else is quicker, it is that one who does so.
+        """
         holder = await self.holder()
         if holder is None:
             return None
@@ -120,6 +123,9 @@ class MongoLock:
                 kept = {"$concatArrays": [{"$ifNull": ["$evictions", []]}, [entry]]}
                 change = [{"$set": {"expires": EPOCH, "evictions": kept}}]
                 await self._lock.update_one({"_id": "lease"}, change, session=apart)
+        with suppress(LockHeld):
+            await self.acquire(by)
+            await self.release()
         return holder
 
     def _apart(self) -> AsyncClientSession:
@@ -180,6 +186,7 @@ class MongoLock:
                 raised = {"$set": {"token": fence}}
                 wanted = {"_id": "fence", "token": {"$lt": fence}}
                 answer = await self._lock.update_one(wanted, raised, session=apart)
+                await self._tracker.shut_out(fence, apart)
                 if lease["before"]:
                     mine = {"_id": "lease", "owner": self._token}
                     await self._lock.update_one(mine, {"$set": {"before": []}}, session=apart)

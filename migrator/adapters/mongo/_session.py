@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from migrator.core.run import Run
 
 if TYPE_CHECKING:
     from migrator.core.batch import Ledger
+    from migrator.core.forecast import Sampling
 
 _LATE = "Raise `timeout` in the revision, or do the work in smaller parts."
 
@@ -42,6 +43,13 @@ class MongoSession:
     def alive(self) -> bool:
         """Say yes: the driver opens connections as it needs them."""
         return True
+
+    def sampling(self, run: Run, *, databases: Databases) -> "AbstractAsyncContextManager[Sampling]":
+        """Open the context in which one batch is tried; see the protocol."""
+        from migrator.adapters.mongo._sampling import sampling
+
+        self._need_transactions()
+        return sampling(self._work, self._name, run, databases, self._ledger(run))
 
     @asynccontextmanager
     async def step(

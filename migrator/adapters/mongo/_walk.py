@@ -6,6 +6,7 @@ the type of its values changes, so that a range from its first to its last value
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from pymongo import ReadPreference, UpdateOne
@@ -61,6 +62,10 @@ class MongoWalk:
         """Return the next rows."""
         return await self._ask("find the next rows", lambda: self._page(after, upto, limit))
 
+    async def at(self, position: Position) -> Page | None:
+        """Return the one row at a position."""
+        return await self._ask("find a row", lambda: self._alone(position))
+
     async def split(self, upto: Position, parts: int) -> Sequence[Position]:
         """Return the ends of slices: quantiles of a sample, because the index would have to be read as a whole."""
         inside = {"$lt": [self._values, {"$literal": list(upto)}]}
@@ -76,7 +81,7 @@ class MongoWalk:
 
         keys = await self._ask("split the key range", sampled)
         ends = [keys[len(keys) * part // parts] for part in range(1, parts) if keys]
-        return [end for end, following in zip(ends, [*ends[1:], upto], strict=True) if end != following] + [upto]
+        return [end for end, following in pairwise([*ends, upto]) if end != following] + [upto]
 
     async def rows(self, page: Page, columns: Sequence[str]) -> Sequence[Any]:
         """Return the rows of a page. Whoever else writes one of them meanwhile lets the batch begin again."""
@@ -95,9 +100,18 @@ class MongoWalk:
             return None
         first = tuple(low["key"])
         last, size = (first, 1) if low["place"] == 0 or limit == 1 else await self._reach(first, upto, limit)
+        if len(self._key) == 1:
+            last, size = await self._of_one_type(first, last, size)
+        return self._made(first, last, size)
+
+    async def _alone(self, position: Position) -> Page | None:
+        shown = {"same": {"$eq": [self._values, {"$literal": list(position)}]}}
+        found = await self._first(self._keys(**shown).min(self._at(position)))
+        return self._made(position, position, 1) if found is not None and found["same"] else None
+
+    def _made(self, first: Position, last: Position, size: int) -> Page:
         if len(self._key) > 1:
             return Page(first, last, last, size, self._narrowed(self._spanned(first, last)))
-        last, size = await self._of_one_type(first, last, size)
         return Page(first[0], last[0], last, size, self._narrowed({self._key[0]: _range(first, last)}))
 
     async def _next(self, after: Position | None, upto: Position) -> Mapping[str, Any] | None:

@@ -67,6 +67,12 @@ class PostgresLedger:
         values = {**values_of(checkpoint), "key": place(key), "error": error}
         await self._link.execute(self._queries.text("failed_row", values), "record the row", limit=LIMIT)
 
+    async def mended(self, checkpoint: Checkpoint, key: Position) -> None:
+        """Forget the key of a row that is done by now."""
+        text = self._queries.text("mended", {**values_of(checkpoint), "key": place(key)})
+        if not await self._link.fetch(text, (), "forget the row", limit=LIMIT):
+            raise _overtaken(checkpoint)
+
     async def control(self, origin: str) -> Control:
         """Return what people want of this change now."""
         return await control(self._link, self._queries, origin)

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from migrator.adapters._shared import to_the_end
 from migrator.adapters.postgres._context import Context
@@ -17,6 +17,9 @@ from migrator.core.errors import ConnectionLost, DatabaseError, MigratorError, O
 from migrator.core.protocols import Databases, Lease, Lock
 from migrator.core.revision import Direction
 from migrator.core.run import Run
+
+if TYPE_CHECKING:
+    from migrator.core.forecast import Sampling
 
 COMMIT = 60.0
 """Seconds that a commit may take; after them its outcome is unknown."""
@@ -58,6 +61,12 @@ class PostgresSession:
         if self._link.alive:
             with suppress(ConnectionLost):
                 await self.lock.release()
+
+    def sampling(self, run: Run, *, databases: Databases) -> "AbstractAsyncContextManager[Sampling]":
+        """Open the context in which one batch is tried; see the protocol."""
+        from migrator.adapters.postgres._sampling import sampling
+
+        return sampling(self._link, run, databases, self.tracker.queries)
 
     @asynccontextmanager
     async def step(

@@ -63,19 +63,32 @@ class PostgresWalk:
 
     async def page(self, after: Position | None, upto: Position, limit: int) -> Page | None:
         """Return the next rows."""
-        names = self._names()
-        columns, backwards = ", ".join(names), ", ".join(f"{name} DESC" for name in names)
+        columns = ", ".join(self._names())
         conditions = [f"({columns}) <= ({self._places(1)})"]
         if after is not None:
-            conditions.append(f"({columns}) > ({self._places(1 + len(names))})")
+            conditions.append(f"({columns}) > ({self._places(1 + len(self._key))})")
+        return await self._page(" AND ".join(conditions), (*upto, *(after or ())), limit)
+
+    async def at(self, position: Position) -> Page | None:
+        """Return the one row at a position."""
+        return await self._page(f"({', '.join(self._names())}) = ({self._places(1)})", position, 1)
+
+    async def _page(self, condition: str, args: Position, limit: int) -> Page | None:
+        names = self._names()
+        columns = ", ".join(names)
+        ends = [
+            *(f"first_value({name}) OVER whole" for name in names),
+            *(f"last_value({name}) OVER whole" for name in names),
+            *(f"last_value({name}::text) OVER whole" for name in names),
+        ]
         text = f"""
-            WITH page AS MATERIALIZED (
-                SELECT {columns} FROM {self._table} WHERE {" AND ".join(conditions)} ORDER BY {columns} LIMIT {limit})
-            SELECT (SELECT count(*) FROM page), first.*, last.*, {", ".join(f"last.{name}::text" for name in names)}
-              FROM (SELECT * FROM page ORDER BY {columns} LIMIT 1) AS first,
-                   (SELECT * FROM page ORDER BY {backwards} LIMIT 1) AS last
+            SELECT count(*) OVER whole, {", ".join(ends)}
+              FROM (SELECT {columns} FROM {self._table} WHERE {condition}
+                     ORDER BY {columns} LIMIT {limit}) AS page
+            WINDOW whole AS (ORDER BY {columns} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+             LIMIT 1
         """  # noqa: S608 - quoted identifiers and a number
-        rows = await self._fetch(text, (*upto, *(after or ())), "find the next rows")
+        rows = await self._fetch(text, args, "find the next rows")
         if not rows:
             return None
         count, *rest = tuple(rows[0])

@@ -368,6 +368,10 @@ SELECT CASE count(*) WHEN 1 THEN 1 ELSE (count(*) || ' runs: refused')::int END 
 INSERT INTO {failures} (origin, name, key, run_id, error) VALUES (:origin, :name, :key::jsonb, :run_id, :error)
 ON CONFLICT (origin, name, key) DO UPDATE SET run_id = excluded.run_id, error = excluded.error, at = excluded.at
 
+-- name: mended
+-- A row that was passed over is done by now.
+DELETE FROM {failures} WHERE origin = :origin AND name = :name AND key = :key::jsonb RETURNING 1
+
 -- name: control
 -- What people want of a long change.
 SELECT desired, by, reason, settings,

@@ -41,6 +41,7 @@ def _failure(code: int, text: str = "no", **more: object) -> driver.OperationFai
         (_failure(50), core.StatementTimeout, 1),
         (_failure(263), core.StatementFailed, 1),
         (_failure(11602), core.ConnectionLost, 4),
+        (_failure(14031), core.ResourcesExhausted, 1),
         (_failure(251), core.StatementFailed, 1),
         (driver.ExecutionTimeout("x", 50, {}), core.StatementTimeout, 1),
         (driver.WTimeoutError("x", 64, {}), core.OutcomeUnknown, 14),

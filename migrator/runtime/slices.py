@@ -1,0 +1,196 @@
+"""A loop in slices that run side by side: each with a connection, a checkpoint and a pace of its own.
+
+Every slice runs the revision's own function; in it the loop yields only what belongs to the slice. So the function
+must change the database inside of batches only, which PostgreSQL enforces. The slices are made once, when the loop
+first begins, and kept: an attempt with more or fewer workers goes on with the same ones.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from migrator.core.batch import Batch, Checkpoint, Ledger, Settings, Walk
+from migrator.core.errors import DatabaseError
+from migrator.core.events import BatchDone, LoopBegun
+from migrator.core.protocols import Context
+from migrator.runtime.batches import Around, Loops
+
+LOOK = 1.0
+"""Seconds between two looks at how far the slices have come."""
+
+Work = Callable[[Around, str, int, int], Awaitable[None]]
+"""Runs one slice to its end: the step, the loop's name, the slice's number, how many there are."""
+
+
+class Slices:
+    """One `async for batch in ctx.batches(..., workers=N)` in the step that waits for the slices; it yields nothing."""
+
+    def __init__(self, around: Around, walk: Walk, ledger: Ledger, blank: Checkpoint, workers: int, work: Work) -> None:
+        self._around = around
+        self._walk = walk
+        self._ledger = ledger
+        self._workers = workers
+        self._work = work
+        self._before = 0
+        self.name = blank.name
+        self.checkpoint = blank
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        """Run every slice to its end."""
+        return self._run()
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """Return what the slices did together, with all earlier attempts."""
+        names = ("name", "rows", "total", "batches", "retries", "splits", "skipped", "throttled", "done")
+        values = {name: getattr(self.checkpoint, name) for name in names}
+        return {**values, "before": self._before, "workers": self._workers}
+
+    async def close(self) -> None:
+        """Do nothing: each slice lets go of its own."""
+
+    async def _run(self) -> AsyncIterator[Batch]:
+        numbers = await self._slices()
+        await self._look()
+        self._before = self.checkpoint.rows
+        self._around.publish(LoopBegun(self._around.run, self.name, self._before, self.checkpoint.total))
+        looking = asyncio.create_task(self._keep_looking())
+        try:
+            await self._side_by_side(numbers)
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+            with suppress(DatabaseError):
+                await self._look()
+        for batch in ():
+            yield batch
+
+    async def _side_by_side(self, numbers: Sequence[int]) -> None:
+        """Run the slices, `workers` at once. The first that fails stops the others between two of their batches."""
+        turn = asyncio.Semaphore(self._workers)
+
+        async def one(number: int) -> None:
+            async with turn:
+                await self._work(self._around, self.name, number, len(numbers))
+
+        tasks = [asyncio.create_task(one(number)) for number in numbers]
+        try:
+            for task in asyncio.as_completed(tasks):
+                await task
+        finally:
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _slices(self) -> list[int]:
+        """Return the numbers of the slices; make them where the loop begins.
+
+        They are written from the last to the first, and nobody works before the first is there. So whatever a crash
+        in between left out is one stretch at the beginning, and becomes the first slice.
+        """
+        kept = sorted((each for each in await self._kept()), key=lambda each: each.slice)
+        if kept and kept[0].slice == 0:
+            return [each.slice for each in kept]
+        if kept:
+            ends = [kept[0].cursor]
+        else:
+            extent = await self._walk.extent()
+            self.checkpoint = replace(self.checkpoint, high=extent.high, total=extent.rows, done=extent.high is None)
+            ends = [] if extent.high is None else list(await self._walk.split(extent.high, self._workers))
+        total = self.checkpoint.total // len(ends) if self.checkpoint.total > 0 and ends else self.checkpoint.total
+        for number in reversed(range(len(ends))):
+            start = ends[number - 1] if number else None
+            await self._ledger.claim(
+                replace(self.checkpoint, slice=number, cursor=start, high=ends[number], total=total)
+            )
+        return [*range(len(ends)), *(each.slice for each in kept)]
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            with suppress(DatabaseError):
+                before = self.checkpoint.rows
+                await self._look()
+                done = self.checkpoint.rows - before
+                size, total = self.checkpoint.size, self.checkpoint.total
+                self._around.publish(
+                    BatchDone(self._around.run, done, self.checkpoint.rows, LOOK, self.name, total, size)
+                )
+
+    async def _look(self) -> None:
+        kept = await self._kept()
+        if kept:
+            self.checkpoint = together(kept)
+
+    async def _kept(self) -> list[Checkpoint]:
+        async with self._around.adapter.session() as session:
+            found = await session.tracker.checkpoints(self.checkpoint.origin)
+        return [each for each in found if each.name == self.name]
+
+
+class SliceLoops(Loops):
+    """The tools of one slice: the loop of that name is walked within the slice, every other was or will be elsewhere."""
+
+    def __init__(self, around: Around, name: str, number: int, parts: int) -> None:
+        super().__init__(around)
+        self._name = name
+        self._number = number
+        self._parts = parts
+
+    def loop(self, walk: Walk, ledger: Ledger, blank: Checkpoint, settings: Settings, **more: Any) -> Any:
+        """Return the loop of this slice, or one without batches."""
+        if blank.name != self._name:
+            return _none()
+        share = replace(settings, max_rows_per_second=settings.max_rows_per_second / self._parts)
+        return super().loop(walk, ledger, replace(blank, slice=self._number), share, **more)
+
+
+async def in_process(around: Around, name: str, number: int, parts: int) -> None:
+    """Run one slice here, on a connection of its own."""
+    quiet = replace(around, publish=lambda _: None)
+    async with around.adapter.session() as session, session.step(
+        around.run, timeout=0.0, databases=around.databases
+    ) as context:
+        await perform(quiet, context, name, number, parts)
+
+
+async def perform(around: Around, context: Context, name: str, number: int, parts: int) -> None:
+    """Run the revision's function for one slice."""
+    loops = SliceLoops(around, name, number, parts)
+    context.tools, context.params = loops, around.params
+    await context.only_read()
+    try:
+        await around.function(context)
+        loops.check_done()
+    finally:
+        await loops.close()
+
+
+def together(slices: Sequence[Checkpoint]) -> Checkpoint:
+    """Return the checkpoints of slices as one: what they did is added up, and it is done when all of them are."""
+    first = slices[0]
+    sums = {name: sum(getattr(each, name) for each in slices) for name in ("rows", "batches", "retries", "splits", "skipped")}
+    throttled: dict[str, float] = {}
+    for each in slices:
+        for word, seconds in each.throttled.items():
+            throttled[word] = round(max(throttled.get(word, 0.0), seconds), 3)
+    return replace(
+        first,
+        **sums,
+        total=sum(each.total for each in slices) if all(each.total >= 0 for each in slices) else -1,
+        size=max(each.size for each in slices),
+        rate=sum(each.rate for each in slices if not each.done),
+        waiting=next((each.waiting for each in slices if each.waiting), ""),
+        throttled=throttled,
+        done=all(each.done for each in slices),
+        high=slices[-1].high,
+    )
+
+
+async def _none() -> AsyncIterator[Batch]:
+    for batch in ():
+        yield batch
+
+
