@@ -81,13 +81,16 @@ class ContextBase:
         max_rows_per_second: float = 0.0,
         on_error: str = "stop",
         throttle: Mapping[str, Any] | None = None,
+        workers: int = 1,
     ) -> "AsyncIterable[Batch]":
         """Walk over a table or collection in short transactions, each committed together with its checkpoint.
 
         `key` names the columns of a unique key, by default the primary key; the walk ends at the last key there is when
         it first begins. `where` (SQL, or a filter) narrows `batch.where` and `batch.rows()`, not the walk. `target` is
         the seconds that a batch should take; `on_error` is "stop" or "skip" for a row that cannot be changed.
-        `throttle` says what holds the walk back (`core.throttle.Throttle`), over what migrator.toml says.
+        `throttle` says what holds the walk back (`core.throttle.Throttle`), over what migrator.toml says. With several
+        `workers` the keys are cut into slices that run side by side; then this function changes the database inside of
+        batches only.
         Raises UsageError outside an upgrade or downgrade that names it, and where there is no such key.
         """
         if self.tools is None:
@@ -101,9 +104,14 @@ class ContextBase:
 
         settings = Settings(target, max_rows, max_bytes, max_rows_per_second)
         given = throttle or {}
-        loop = self.tools.batches(walk, ledger, name=name, settings=settings, on_error=on_error, throttle=given)
+        loop = self.tools.batches(
+            walk, ledger, name=name, settings=settings, on_error=on_error, throttle=given, workers=workers
+        )
         self.touched = True  # only now: what cannot be meant leaves nothing behind
         return loop
+
+    async def only_read(self) -> None:
+        """From here on refuse what would be written outside of a batch, where the database can."""
 
     def walk(self, source: str, key: tuple[str, ...], where: Any) -> "tuple[Walk, Ledger]":
         """Return the way along a table, and where its checkpoints are kept."""

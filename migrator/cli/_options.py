@@ -22,6 +22,28 @@ def period(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
         raise click.BadParameter(str(error), ctx, param) from None
 
 
+def _moment(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Read a time such as 2026-11-20 or 7d, as the filters of runs take it."""
+    if not value:
+        return ""
+    from datetime import UTC, datetime
+
+    from migrator.core.runs import moment
+
+    try:
+        return moment(value, datetime.now(UTC))
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+since = click.option(
+    "--since",
+    default="",
+    metavar="TIME",
+    callback=_moment,
+    help="Begun at or after: 2026-11-20, 2026-11-20T10:30 (UTC), 7d.",
+)
+until = click.option("--until", default="", metavar="TIME", callback=_moment, help="Begun before.")
 targets = click.argument("targets", nargs=-1)
 dry_run = click.option("--dry-run", is_flag=True, help="Print the plan, change nothing, exit with 10.")
 lock_timeout = click.option(

@@ -1,22 +1,23 @@
 """List the runs, newest first; show one; delete some; take the rows that one passed over once more."""
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from migrator.cli._command import Console, declare
-from migrator.cli._options import DRY_RUN_EXIT
+from migrator.cli._options import DRY_RUN_EXIT, since, until
 from migrator.cli._retry import command as retry_failed
 from migrator.core.runs import WORDS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from migrator.core.batch import FailedRow
     from migrator.core.change import Change
     from migrator.core.run import Run
-    from migrator.core.runs import RunFilter, RunPage
+    from migrator.core.runs import RunPage
 
 ERROR_WIDTH = 60
 SKIPPED = 20
@@ -27,20 +28,32 @@ SKIPPED = 20
 @click.option("--script", default="", metavar="ID", help="Of this revision: its id or the beginning of it.")
 @click.option("--status", "words", multiple=True, type=click.Choice(WORDS), help="That stand so; repeatable.")
 @click.option("--direction", type=click.Choice(["upgrade", "downgrade"]), help="That went this way.")
-@click.option("--since", default="", metavar="TIME", help="Begun at or after: 2026-11-20, 2026-11-20T10:30 (UTC), 7d.")
-@click.option("--until", default="", metavar="TIME", help="Begun before.")
+@since
+@until
 @click.option("--user", default="", help="Started by this user.")
 @click.option("--host", default="", help="Started on this host.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
 @click.option("--after", default="", metavar="RUN", help="Go on after the last run of the page before.")
-async def command(console: Console, *, words: tuple[str, ...], limit: int, after: str, **given: Any) -> None:
+async def command(
+    console: Console, *, words: tuple[str, ...], direction: str | None, limit: int, after: str, **given: str
+) -> None:
     """List runs of all databases, superseded ones too, newest first.
 
     A pending run is running while somebody holds the lock, and interrupted when nobody does.
     """
     from migrator.cli._render import table
+    from migrator.core.revision import Direction
+    from migrator.core.runs import RunFilter
 
-    wanted = _filter(given)
+    way = Direction(direction) if direction else None
+    wanted = RunFilter(
+        script=given["script"],
+        direction=way,
+        user=given["user"],
+        host=given["host"],
+        since=given["since"],
+        until=given["until"],
+    )
     async with console.open() as migrator:
         page = await migrator.past.runs(wanted, words, console.databases, limit=limit, after=after)
     if page.runs:
@@ -99,28 +112,6 @@ command.add_command(delete, "delete")  # type: ignore[attr-defined]
 command.add_command(retry_failed, "retry-failed")  # type: ignore[attr-defined]
 
 
-def _filter(given: Mapping[str, Any]) -> "RunFilter":
-    from datetime import UTC, datetime
-
-    from migrator.core.errors import UsageError
-    from migrator.core.revision import Direction
-    from migrator.core.runs import RunFilter, moment
-
-    now = datetime.now(UTC)
-    try:
-        since, until = (given[name] and moment(given[name], now) for name in ("since", "until"))
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    return RunFilter(
-        script=given["script"],
-        direction=Direction(given["direction"]) if given["direction"] else None,
-        user=given["user"],
-        host=given["host"],
-        since=since,
-        until=until,
-    )
-
-
 def _did(run: "Run") -> str:
     word = "verify" if run.kind == "verify" else str(run.direction)
     return f"{word} (forced)" if run.forced else word
@@ -155,7 +146,7 @@ def _text(run: "Run", standing: str, change: "Change | None", skipped: "Sequence
         "error": run.error,
         "release": run.release,
         "deploy": run.deploy_id,
-        "after it": f"run {run.superseded_by}" if run.superseded_by else "",
+        "after it": f"run {run.superseded_by}" if run.superseded_by not in ("", run.run_id) else "",
         "params": json.dumps(run.params) if run.params else "",
         "progress": _progress(run, change),
         "skipped": _skipped(skipped),

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from migrator.cli._command import Console, declare
 from migrator.cli._options import since, until
 

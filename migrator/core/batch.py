@@ -25,6 +25,12 @@ Position: TypeAlias = tuple[Any, ...]
 TRIES = 10
 """How often one batch is begun again where the server says that it may succeed."""
 
+STUBBORN = 3
+"""How often a batch that met another writer is begun again before it is made smaller, to meet fewer of them."""
+
+_CONFLICTS = ("112", "40001", "40P01")
+"""Two writers of one row: MongoDB's number, and the SQLSTATEs of a serialization failure and of a deadlock."""
+
 _SAME_FOR_EVERY_ROW = re.compile(r"(0A|25|26|2F|3F|42|55|57)\w{3}|9|20|26|59|72|73|168|263|40324")
 """SQLSTATE classes and MongoDB error numbers that say that the statement, the table or a person is to blame, no row."""
 
@@ -187,7 +193,8 @@ def after(error: Exception, size: int, tries: int) -> Next:
     if isinstance(error, StatementTimeout | ResourcesExhausted):
         return Next.SMALLER if size > 1 else again
     if isinstance(error, DatabaseError) and error.retryable:
-        return again
+        crowded = error.code in _CONFLICTS and tries >= STUBBORN
+        return Next.SMALLER if crowded and size > 1 else again
     if not _fault_of_a_row(error):
         return Next.STOP
     return Next.SPLIT if size > 1 else Next.ROW
@@ -321,5 +328,6 @@ class Tools(Protocol):
         settings: Settings,
         on_error: str,
         throttle: Mapping[str, Any],
+        workers: int,
     ) -> AsyncIterable[Batch]:
         """Return the loop over the batches of a walk. Raises UsageError for options that cannot be meant."""

@@ -2,9 +2,10 @@
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Protocol
 
-from migrator.core.batch import Settings, Tools
+from migrator.core.batch import Page, Settings, Tools
 from migrator.core.plan import Step
 
 SPREAD = (0.5, 2.0)
@@ -18,14 +19,16 @@ MANY = 10
 class Sample:
     """What a batch costs, filled by the adapter while it runs, in a transaction that is rolled back.
 
-    `log` is the database's word for what its other members follow; `volume` is the bytes that the batch adds to it, and
-    `window` the seconds for which it is kept, each 0 or below where it is unknown. `plan` says in the server's own
+    `log` is the database's word for what its other members follow; `volume` is the bytes that the batch adds to it.
+    Where it is overwritten, `room` is the bytes that it holds, and `window` the seconds in which it is filled without
+    this change. Each is 0 or below where it is unknown. `plan` says in the server's own
     words how the rows are found, and `whole` names the tables that are read from end to end for it.
     """
 
     log: str
     seconds: float = 0.0
     volume: int = -1
+    room: int = 0
     window: float = 0.0
     plan: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
@@ -37,8 +40,9 @@ class Sampling(Protocol):
     tools: Tools | None
     sample: Sample
 
-    def tried(self, seconds: float) -> AbstractAsyncContextManager[None]:
-        """Open a short transaction for a batch, and note in `sample` what it costs. It is rolled back in every case.
+    def tried(self, page: Page, seconds: float) -> AbstractAsyncContextManager[None]:
+        """Open a short transaction for a batch of these rows, and note in `sample` what it costs. It is rolled back in
+        every case.
 
         `seconds` is the server's limit for each statement. A lock that is not free within a second is an error.
         """
@@ -114,16 +118,16 @@ def forecast(step: Step, tried: Tried, sample: Sample) -> Forecast:
         log=sample.log,
         volume=volume,
         plan=sample.plan,
-        warnings=tuple(_warnings(tried, sample, high)),
+        warnings=tuple(_warnings(tried, sample, high, volume)),
     )
 
 
-def _names(step: Step) -> dict[str, str]:
+def _names(step: Step) -> dict[str, Any]:
     return {"database": step.revision.database, "revision": step.revision.id, "title": step.revision.title}
 
 
-def _warnings(tried: Tried, sample: Sample, high: float) -> list[str]:
-    found = []
+def _warnings(tried: Tried, sample: Sample, high: float, volume: int) -> list[str]:
+    found: list[str] = []
     if not tried.size:
         return found
     table = tried.source.rpartition(".")[2].strip('"')
@@ -133,11 +137,19 @@ def _warnings(tried: Tried, sample: Sample, high: float) -> list[str]:
         )
     if sample.volume == 0:
         found.append("the sampled batch changed nothing; if its rows are done already, the others take longer")
-    if 0 < sample.window < high:
+    window = _window(sample, volume, high)
+    if window < high:
         found.append(
-            f"the {sample.log} goes back {sample.window / 3600:.1f} h only: a member that is away while this runs may "
-            "never catch up"
+            f"the {sample.log} will be overwritten within {window / 3600:.1f} h, before this is done: a member that is "
+            "away for longer cannot catch up"
         )
     if tried.left < 0:
         found.append(f"nobody knows how many rows {tried.source} has: let the server count them first (ANALYZE)")
     return found
+
+
+def _window(sample: Sample, volume: int, seconds: float) -> float:
+    """Return how long the log goes back while this change adds to it, too."""
+    if sample.window <= 0 or seconds <= 0:
+        return inf
+    return sample.room / (sample.room / sample.window + max(0, volume) / seconds)

@@ -22,6 +22,9 @@ from migrator.core.secrets import Mask
 LISTED = 20
 """How many runs a message names one by one."""
 
+KEPT = 100
+"""How many runs are in its document, the last ones."""
+
 
 class Kind(StrEnum):
     """What a message is about; the words of `on` in migrator.toml."""
@@ -74,6 +77,11 @@ class Message:
         """Return the message as a document, its runs by their main fields."""
         return {**self.words(), "databases": self.databases, "tags": sorted(self.tags), "runs": _rows(self.runs)}
 
+
+HEARD: frozenset[type] = frozenset(
+    {DeployBegun, PlanMade, LockWaiting, LockTaken, Throttled, RunSettled, DeployEnded},
+)
+"""The events that matter for messages: none of them comes with every step or batch."""
 
 WORDS = tuple(Message(kind=Kind.SUCCESS, environment="", title="", what="", state="", next="").words())
 """The names that a template may use, each with a $ before it."""
@@ -206,7 +214,7 @@ class Messages:
             command=self._command.command,
             deploy_id=self._command.deploy_id,
             databases=databases or tuple(dict.fromkeys(run.database for run in runs)) or self._command.databases,
-            runs=runs,
+            runs=runs[-KEPT:],
             tags=frozenset().union(*(self._tags.get(run.key, frozenset()) for run in runs)),
         )
 
@@ -265,4 +273,4 @@ _FIELDS = ("run_id", "database", "revision", "title", "kind", "direction", "stat
 
 
 def _rows(runs: tuple[Run, ...]) -> list[dict[str, Any]]:
-    return [{**{name: getattr(run, name) for name in _FIELDS}, "duration_ms": run.duration_ms} for run in runs[-100:]]
+    return [{**{name: getattr(run, name) for name in _FIELDS}, "duration_ms": run.duration_ms} for run in runs]

@@ -98,6 +98,9 @@ class Context(Protocol):
     def explain(self, error: Exception) -> "MigratorError | None":
         """Return what a driver's error means, None where it is none of a driver's."""
 
+    async def only_read(self) -> None:
+        """From here on refuse what would be written outside of a batch, where the database can."""
+
     async def settle(self) -> None:
         """Write what the script left unwritten in the context, so that `verify` sees it."""
 
@@ -343,8 +346,8 @@ class Format(Protocol):
 class Notifier(Protocol):
     """Somebody who hears events. It may be slow or fail; the run does not notice.
 
-    It may have a `name` for the one warning that it failed, and a `patience`, the seconds that it gets to finish when the
-    command ends.
+    It may have a `name` for the one warning that it failed; a `patience`, the seconds that it gets to finish when the
+    command ends; and `hears`, the classes of the events that it wants, so that the others do not wake its thread.
     """
 
     def __call__(self, event: "Event") -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from migrator.core.run import Run, Status
+from migrator.core.run import Kind, Run, Status
 from migrator.core.runs import live, time_of
 
 COLUMNS = ("run_id", "revision", "status", "effect", "kind", "started_at", "finished_at", "log_file", "superseded_by")
@@ -15,8 +15,8 @@ COLUMNS = ("run_id", "revision", "status", "effect", "kind", "started_at", "fini
 
 @dataclass(frozen=True)
 class Retention:
-    """The rules. A run is kept for `keep_days` after its end, a failed one for `failed_days`, and of every script the
-    `keep_last` newest whatever their age. A log is kept for `log_days`, that of a failure as long as its run. All logs
+    """The rules. A run is kept for `keep_days` after its end, a failed one for `failed_days`, and of every script and
+    kind the `keep_last` newest whatever their age. A log is kept for `log_days`, that of a failure as long as its run. All logs
     together take at most `max_bytes` (0: any number).
 
     What is live (`core.runs.live`) is kept for ever; of it, the logs of failures and of pending runs too.
@@ -85,17 +85,18 @@ class Judge:
     def __init__(self, rules: Retention, now: datetime) -> None:
         self._rules = rules
         self._now = now
-        self._seen = Counter[str]()
+        self._seen = Counter[tuple[str, Kind]]()  # an hourly verify is not to push out what was done
 
     def fate(self, run: Run) -> Fate:
         """Return what becomes of the next run."""
-        self._seen[run.revision] += 1
+        counted = run.revision, run.kind
+        self._seen[counted] += 1
         failed = run.status is Status.FAILED
         if live(run):
             open_ = failed or run.status is Status.PENDING
             return Fate(row=False, log=not open_ and self._older(run, self._rules.days_of_logs), held=open_)
         days = max(self._rules.failed_days, self._rules.keep_days) if failed else self._rules.keep_days
-        row = self._seen[run.revision] > self._rules.keep_last and self._older(run, days)
+        row = self._seen[counted] > self._rules.keep_last and self._older(run, days)
         return Fate(row=row, log=row or (not failed and self._older(run, self._rules.days_of_logs)), held=False)
 
     def _older(self, run: Run, days: float) -> bool:

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from migrator.core.run import Run, Status
+from migrator.core.run import Kind, Run, Status
 from migrator.core.runs import INTERRUPTED, RUNNING
 
-COLUMNS = ("run_id", "revision", "title", "status", "reason", "started_at", "duration_ms", "result")
+COLUMNS = ("run_id", "revision", "title", "kind", "status", "reason", "started_at", "duration_ms", "result")
 """What must be read of a run to count it."""
+
+_NO_WORK = (Kind.STAMP, Kind.RESOLVE, Kind.VERIFY)
+"""Runs that changed nothing, and whose time would make the others look quicker than they are."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,8 @@ class _Group:
 
     def add(self, run: Run, standing: str) -> None:
         self._words[standing] += 1
-        if run.status in (Status.SUCCESS, Status.ROLLED_BACK) and run.duration_ms is not None:
+        worked = run.kind not in _NO_WORK and run.status in (Status.SUCCESS, Status.ROLLED_BACK)
+        if worked and run.duration_ms is not None:
             self._spent.append(run.duration_ms)
 
     def sum(self) -> Sum:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from migrator.core.channel import Channel
 from migrator.core.errors import ConfigError, DependencyMissing
 from migrator.core.events import Event
-from migrator.core.message import Message, Messages
+from migrator.core.message import HEARD, Message, Messages
 from migrator.core.secrets import Mask
 
 Send = Callable[[Message], None]
@@ -28,6 +28,8 @@ class NotDelivered(Exception):
 
 class Announcer:
     """Implements `core.protocols.Notifier` for one channel."""
+
+    hears = HEARD
 
     def __init__(self, channel: Channel, environment: str, mask: Mask, send: Send) -> None:
         self.name = f"notify.{channel.name}"

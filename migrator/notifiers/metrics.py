@@ -7,12 +7,12 @@ from pathlib import Path
 
 from migrator.core.events import (
     BatchDone,
+    DeployBegun,
     DeployEnded,
     Event,
     LockTaken,
     LockWaiting,
     PlanMade,
-    RunFinished,
     RunSettled,
     Unthrottled,
 )
@@ -35,6 +35,9 @@ class Metrics:
 
     name = "metrics"
     patience = PATIENCE
+    hears: frozenset[type] = frozenset(
+        {DeployBegun, PlanMade, LockWaiting, LockTaken, RunSettled, BatchDone, Unthrottled, DeployEnded}
+    )
 
     def __init__(
         self, textfile: Path | None = None, push: str = "", job: str = "migrator", environment: str = ""
@@ -49,9 +52,9 @@ class Metrics:
         self._waited: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
-        """Count one event; at the end of a command write and push."""
-        if isinstance(event, RunFinished):
-            self._ran(event.run)
+        """Count one event; at the end of a command count its runs, write, and push."""
+        if isinstance(event, DeployBegun):
+            import prometheus_client  # noqa: F401 - now, while the command waits for its server, and not at its end
         elif isinstance(event, RunSettled):
             self._stands(event.run, time.time())
         elif isinstance(event, PlanMade):
@@ -64,6 +67,8 @@ class Metrics:
             labels = (event.run.revision, event.run.database)
             self._fresh.add("migrator_throttle_seconds", labels, event.seconds)
         elif isinstance(event, DeployEnded):
+            for run in event.runs:
+                self._ran(run)
             self._close()
 
     def read(self, history: History, state: State, databases: tuple[str, ...]) -> None:

@@ -8,23 +8,28 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from migrator.core.batch import Batch as ScriptBatch
 from migrator.core.batch import Checkpoint, FailedRow, Ledger, Next, Page, Settings, Walk, after, pause
 from migrator.core.errors import DatabaseError, RowFailed, UsageError
 from migrator.core.events import BatchDone, Event, LoopBegun
 from migrator.core.pace import LIMIT, Pace
 from migrator.core.protocols import Adapter, Databases
+from migrator.core.revision import Function
 from migrator.core.run import Run
 from migrator.core.secrets import Mask
 from migrator.core.throttle import chosen
 from migrator.runtime.brake import Brake
 from migrator.runtime.throttle import Watch
+
+if TYPE_CHECKING:
+    from migrator.runtime.slices import Slices, Work
 
 ON_ERROR = ("stop", "skip")
 
@@ -33,6 +38,7 @@ ON_ERROR = ("stop", "skip")
 class Around:
     """What a loop needs to know of the step around it; `throttle` is what migrator.toml says for this database, and
     `rerunnable` what the revision says. `failures` returns the rows that are kept as failed under an origin.
+    `function` is the script's own, `params` are its parameters, `work` gives what runs its slices.
     """
 
     run: Run
@@ -43,6 +49,9 @@ class Around:
     throttle: Mapping[str, Any]
     rerunnable: bool
     failures: Callable[[str], Awaitable[Sequence[FailedRow]]]
+    function: Function
+    params: Any
+    work: "Callable[[], Work]"
 
 
 class Loops:
@@ -50,7 +59,7 @@ class Loops:
 
     def __init__(self, around: Around) -> None:
         self._around = around
-        self._loops: list[Loop] = []
+        self._loops: list[Loop | Slices] = []
         self._exactly_once = True
 
     def batches(
@@ -62,7 +71,8 @@ class Loops:
         settings: Settings,
         on_error: str,
         throttle: Mapping[str, Any],
-    ) -> "Loop":
+        workers: int,
+    ) -> AsyncIterable[ScriptBatch]:
         """Return the loop over a walk; see `Context.batches`. Raises UsageError for options that cannot be meant."""
         origin = (self._around.run.cursor or {}).get("origin")
         if origin is None:
@@ -81,10 +91,33 @@ class Loops:
                 hint='Give each a name of its own: `ctx.batches(..., name="totals")`.',
             )
         blank = Checkpoint(origin=origin, name=loop_name, run_id=self._around.run.run_id, fence=self._around.run.fence)
-        watch = self._watch(throttle)
-        loop = self._kind()(self._around, walk, ledger, blank, settings, watch, skip=on_error == "skip")
-        self._loops.append(loop)
-        return loop
+        if workers < 1:
+            raise UsageError(f"workers is {workers}, and one is the least")
+        return self._made(walk, ledger, blank, settings, throttle, on_error == "skip", workers)
+
+    def _made(
+        self,
+        walk: Walk,
+        ledger: Ledger,
+        blank: Checkpoint,
+        settings: Settings,
+        throttle: Mapping[str, Any],
+        skip: bool,
+        workers: int,
+    ) -> AsyncIterable[ScriptBatch]:
+        """Return the loop that the options ask for."""
+        kind, loop = Loop, None
+        if self._around.run.failed_of:
+            from migrator.runtime.mending import Mending
+
+            kind = Mending
+        elif workers > 1:
+            from migrator.runtime.slices import Slices
+
+            loop = Slices(self._around, walk, ledger, blank, workers)
+        made = loop or kind(self._around, walk, ledger, blank, settings, self._watch(throttle), skip=skip)
+        self._loops.append(made)
+        return made
 
     def opened(self, database: str) -> None:
         """Note that the script opens another database; see `core.batch.Tools`."""
@@ -100,13 +133,6 @@ class Loops:
             )
         self._exactly_once = False
 
-    def _kind(self) -> "type[Loop]":
-        if not self._around.run.failed_of:
-            return Loop
-        from migrator.runtime.mending import Mending
-
-        return Mending
-
     def _watch(self, throttle: Mapping[str, Any]) -> Watch:
         around = self._around
         logger = logging.getLogger(f"migrator.script.{around.run.revision}")
@@ -116,7 +142,7 @@ class Loops:
     async def close(self) -> None:
         """Let go of what the loops hold beside the step's own connection."""
         for loop in self._loops:
-            await loop.watch.stop()
+            await loop.close()
 
     @property
     def report(self) -> Mapping[str, Any] | None:
@@ -173,6 +199,10 @@ class Loop:
         """Return what has been done, with all earlier attempts; `before` is the rows that those did."""
         names = ("name", "rows", "total", "batches", "retries", "splits", "skipped", "throttled", "done")
         return {**{name: getattr(self.checkpoint, name) for name in names}, "before": self._before}
+
+    async def close(self) -> None:
+        """Let go of what the loop holds beside the step's own connection."""
+        await self.watch.stop()
 
     @property
     def settings(self) -> Settings:

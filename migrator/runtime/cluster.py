@@ -17,7 +17,7 @@ from migrator.runtime import directory
 from migrator.runtime.batches import Around
 from migrator.runtime.connections import Connections
 from migrator.runtime.params import read
-from migrator.runtime.slices import Work, perform
+from migrator.runtime.slices import Work, in_process, perform
 
 RETRIES = 3
 """How often a slice whose worker failed is begun again; what is wrong with a row is not tried again."""
@@ -36,16 +36,20 @@ def on_cluster(config: Config) -> Work:
         ) from error
 
     async def work(around: Around, name: str, number: int, parts: int) -> None:
-        words = (config.file, around.run.as_dict(), around.params_given, name, number, parts)
+        words = (config.file, around.run.as_dict(), dict(around.run.params or {}), name, number, parts)
         try:
-            client = await distributed.Client(config.execution.address, asynchronous=True, timeout=CONNECT)
+            client = await distributed.Client(  # type: ignore[no-untyped-call]
+                config.execution.address, asynchronous=True, timeout=CONNECT
+            )
         except (OSError, TimeoutError) as error:
             raise ConnectionFailed(
                 f"the Dask scheduler at {config.execution.address} does not answer",
                 hint="Is it running? `[execution] address` in migrator.toml says where it is.",
             ) from error
         async with client:
-            future = client.submit(slice_of_a_run, *words, pure=False, retries=RETRIES, key=f"{around.run.run_id}-{name}-{number}")
+            future = client.submit(
+                slice_of_a_run, *words, pure=False, retries=RETRIES, key=f"{around.run.run_id}-{name}-{number}"
+            )
             try:
                 said = await future
             except asyncio.CancelledError:
@@ -99,6 +103,7 @@ async def _slice(config: Config, run: Run, params: dict[str, Any], name: str, nu
                 failures=session.tracker.failures,
                 function=function,
                 params=read(revision, script, params).value,
+                work=lambda: in_process,
             )
             await perform(around, context, name, number, parts)
     finally:

@@ -30,6 +30,7 @@ from migrator.runtime.settle import settle
 
 if TYPE_CHECKING:
     from migrator.runtime.params import Params
+    from migrator.runtime.slices import Work
 
 Planner = Callable[[History, State], Plan]
 
@@ -137,7 +138,18 @@ class Deployment:
             mask=self._config.mask(),
             logs=self._logs,
             params=params,
+            slices=self._slices,
         )
+
+    def _slices(self) -> "Work":
+        """Return what runs the slices of a long change: this program, or the cluster of `[execution]`."""
+        if self._config.execution.engine == "dask":
+            from migrator.runtime.cluster import on_cluster
+
+            return on_cluster(self._config)
+        from migrator.runtime.slices import in_process
+
+        return in_process
 
     async def _ask_again(self, doubt: Unanswered, history: History, databases: tuple[str, ...]) -> Outcome:
         """Find out what became of a commit that was never answered. Raises OutcomeUnknown where nobody can say."""

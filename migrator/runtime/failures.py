@@ -63,7 +63,9 @@ class Failure(Exception):
             return Effect.UNKNOWN
         if run.transactional or not self.touched:
             return Effect.PARTIAL if run.origin not in ("", run.run_id) else Effect.NONE
-        return self.effect or (Effect.UNKNOWN if run.cursor is None else Effect.PARTIAL)
+        if run.origin:  # its checkpoints know how much: what verify cannot say is not in doubt
+            return Effect.PARTIAL if self.effect in (None, Effect.UNKNOWN) else self.effect
+        return self.effect or Effect.UNKNOWN
 
     def kept(self, lines: Collection[str]) -> Mapping[str, Any] | None:
         """Return what the run keeps of its failure: the last lines of its log, and which error it was, for statistics.

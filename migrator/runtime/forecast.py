@@ -115,9 +115,10 @@ class _Sampler:
         settings: Settings,
         on_error: str,
         throttle: Mapping[str, Any],
+        workers: int,
     ) -> AsyncIterator["_Batch"]:
         """Return the loop of one batch. Nothing holds it back, and it keeps no checkpoint."""
-        del ledger, on_error, throttle
+        del ledger, on_error, throttle, workers
         return self._one(walk, name or walk.source, settings)
 
     async def _one(self, walk: Walk, name: str, settings: Settings) -> AsyncIterator["_Batch"]:
@@ -132,7 +133,7 @@ class _Sampler:
             page = await walk.page(kept.cursor, high, min(kept.size or FIRST, most))
         spent = time.perf_counter() - began
         if page is not None:
-            batch = _Batch(walk, page, self._context.tried(LIMIT * settings.target))
+            batch = _Batch(walk, page, self._context.tried(page, LIMIT * settings.target))
             yield batch
             if not batch.left:
                 raise UsageError(f"a batch of {name} was not entered")

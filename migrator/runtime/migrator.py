@@ -18,8 +18,8 @@ from migrator.runtime.notify import Notifiers
 from migrator.runtime.reading import state_in
 
 if TYPE_CHECKING:
-    from migrator.core.forecast import Forecast
     from migrator.core.change import Change
+    from migrator.core.forecast import Forecast
     from migrator.core.health import Health
     from migrator.core.outcome import Decision, Outcome, Resolution, ScriptsOutcome, Shown, Verification
     from migrator.core.plan import Plan
@@ -317,7 +317,7 @@ class Migrator:
     async def _only_plan(
         self, make: "Planner", history: History, databases: tuple[str, ...], *, run: bool = True
     ) -> "Outcome":
-        """Plan from what can be read without the locks, and say how long long changes will take if they are to `run`."""
+        """Plan from what can be read without the locks; where it is to `run`, say how long long changes will take."""
         from migrator.core.outcome import Outcome
         from migrator.runtime.deployment import notes, with_stored
 

@@ -68,6 +68,7 @@ class _Listener:
         self._notifier = notifier
         self._name = getattr(notifier, "name", type(notifier).__name__)
         self._patience: float = getattr(notifier, "patience", PATIENCE)
+        self._hears: frozenset[type] | None = getattr(notifier, "hears", None)
         self._mask = mask
         self._broken = False
         self._thread: Thread | None = None
@@ -77,6 +78,8 @@ class _Listener:
         return self._thread is not None
 
     def put(self, event: "Event | None") -> None:
+        if event is not None and self._hears is not None and type(event) not in self._hears:
+            return
         if self._thread is None:
             self._thread = Thread(target=self._listen, name=f"notifier {self._name}", daemon=True)
             self._thread.start()

@@ -4,15 +4,19 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from migrator.config import Config
 from migrator.core.errors import AmbiguousTarget, PlanRefused, TargetNotFound
 from migrator.core.protocols import Session
-from migrator.core.retention import Cleaned
 from migrator.core.run import COLUMNS, Run, Status
 from migrator.core.runs import RunFilter, RunPage, live, standing, statuses_of, wanted_word
 from migrator.runtime.connections import Connections
 from migrator.runtime.logfiles import LogFiles, NoLog
+
+if TYPE_CHECKING:
+    from migrator.core.retention import Cleaned
+    from migrator.core.stats import Statistics
 
 UNCHANGED = "Nothing was changed."
 ASK = 1.0
@@ -113,9 +117,23 @@ class Past:
             async for line in self._files.follow(run, ended):
                 yield line
 
+    async def stats(self, wanted: RunFilter | None = None, databases: Sequence[str] = ()) -> "Statistics":
+        """Return what the runs that the trackers still have come to; `wanted` narrows them."""
+        from migrator.core import stats
+        from migrator.runtime.cleaning import walk
+
+        counting = stats.Counting()
+        for name in self._scope(databases):
+            async with self._session(name) as session:
+                owned = await session.lock.holder() is not None
+                async for page in walk(session.tracker, stats.COLUMNS, wanted):
+                    for run in page:
+                        counting.add(run, standing(run, owned=owned))
+        return counting.result()
+
     async def cleanup(
         self, days: float | None = None, databases: Sequence[str] = (), *, dry_run: bool = False
-    ) -> Cleaned:
+    ) -> "Cleaned":
         """Delete the runs and logs that `[retention]` does not keep, and return what went. `days` is for `keep_days`.
 
         What belongs to no run, and what is too much for `max_bytes`, goes only where all databases are cleaned.

@@ -33,6 +33,7 @@ from migrator.runtime.verdict import Verdict, check
 
 if TYPE_CHECKING:
     from migrator.runtime.batches import Loops
+    from migrator.runtime.slices import Work as Slicing
 
 AGAIN = 5
 """How often a transaction that the server aborted is begun again, with growing pauses."""
@@ -78,10 +79,12 @@ class Runner:
         mask: Mask,
         logs: RunLogs,
         params: Mapping[Key, Params] | None = None,
+        slices: "Callable[[], Slicing]",
     ) -> None:
         self._held = held
         self._logs = logs
         self._params = params or {}
+        self._slices = slices
         self._databases = databases
         self._timeout = timeout
         self._publish = publish
@@ -237,8 +240,20 @@ class Runner:
 
         held = self._held[work.run.database]
         again, failures = work.step.revision.header.rerunnable, held.session.tracker.failures
+        function = work.script.function(work.step.direction)
+        assert function is not None, "the step has one, or it would not have begun"
         around = Around(
-            work.run, self._publish, self._mask, self._databases, held.adapter, held.throttle, again, failures
+            run=work.run,
+            publish=self._publish,
+            mask=self._mask,
+            databases=self._databases,
+            adapter=held.adapter,
+            throttle=held.throttle,
+            rerunnable=again,
+            failures=failures,
+            function=function,
+            params=work.params.value,
+            work=self._slices,
         )
         loops = Loops(around)
         context.tools = loops

@@ -6,7 +6,7 @@ first begins, and kept: an attempt with more or fewer workers goes on with the s
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,8 @@ from migrator.core.errors import DatabaseError
 from migrator.core.events import BatchDone, LoopBegun
 from migrator.core.protocols import Context
 from migrator.runtime.batches import Around, Loops
+
+_NOTHING: tuple[Batch, ...] = ()
 
 LOOK = 1.0
 """Seconds between two looks at how far the slices have come."""
@@ -27,12 +29,12 @@ Work = Callable[[Around, str, int, int], Awaitable[None]]
 class Slices:
     """One `async for batch in ctx.batches(..., workers=N)` in the step that waits for the slices; it yields nothing."""
 
-    def __init__(self, around: Around, walk: Walk, ledger: Ledger, blank: Checkpoint, workers: int, work: Work) -> None:
+    def __init__(self, around: Around, walk: Walk, ledger: Ledger, blank: Checkpoint, workers: int) -> None:
         self._around = around
         self._walk = walk
         self._ledger = ledger
         self._workers = workers
-        self._work = work
+        self._work = around.work()
         self._before = 0
         self.name = blank.name
         self.checkpoint = blank
@@ -64,7 +66,7 @@ class Slices:
             await asyncio.wait([looking])
             with suppress(DatabaseError):
                 await self._look()
-        for batch in ():
+        for batch in _NOTHING:
             yield batch
 
     async def _side_by_side(self, numbers: Sequence[int]) -> None:
@@ -131,7 +133,7 @@ class Slices:
 
 
 class SliceLoops(Loops):
-    """The tools of one slice: the loop of that name is walked within the slice, every other was or will be elsewhere."""
+    """The tools of one slice: the loop of that name is walked within the slice; every other has no batches here."""
 
     def __init__(self, around: Around, name: str, number: int, parts: int) -> None:
         super().__init__(around)
@@ -139,20 +141,31 @@ class SliceLoops(Loops):
         self._number = number
         self._parts = parts
 
-    def loop(self, walk: Walk, ledger: Ledger, blank: Checkpoint, settings: Settings, **more: Any) -> Any:
+    def _made(
+        self,
+        walk: Walk,
+        ledger: Ledger,
+        blank: Checkpoint,
+        settings: Settings,
+        throttle: Mapping[str, Any],
+        skip: bool,
+        workers: int,
+    ) -> AsyncIterable[Batch]:
         """Return the loop of this slice, or one without batches."""
+        del workers
         if blank.name != self._name:
             return _none()
         share = replace(settings, max_rows_per_second=settings.max_rows_per_second / self._parts)
-        return super().loop(walk, ledger, replace(blank, slice=self._number), share, **more)
+        return super()._made(walk, ledger, replace(blank, slice=self._number), share, throttle, skip, 1)
 
 
 async def in_process(around: Around, name: str, number: int, parts: int) -> None:
     """Run one slice here, on a connection of its own."""
     quiet = replace(around, publish=lambda _: None)
-    async with around.adapter.session() as session, session.step(
-        around.run, timeout=0.0, databases=around.databases
-    ) as context:
+    async with (
+        around.adapter.session() as session,
+        session.step(around.run, timeout=0.0, databases=around.databases) as context,
+    ):
         await perform(quiet, context, name, number, parts)
 
 
@@ -171,7 +184,10 @@ async def perform(around: Around, context: Context, name: str, number: int, part
 def together(slices: Sequence[Checkpoint]) -> Checkpoint:
     """Return the checkpoints of slices as one: what they did is added up, and it is done when all of them are."""
     first = slices[0]
-    sums = {name: sum(getattr(each, name) for each in slices) for name in ("rows", "batches", "retries", "splits", "skipped")}
+    sums = {
+        name: sum(getattr(each, name) for each in slices)
+        for name in ("rows", "batches", "retries", "splits", "skipped")
+    }
     throttled: dict[str, float] = {}
     for each in slices:
         for word, seconds in each.throttled.items():
@@ -190,7 +206,5 @@ def together(slices: Sequence[Checkpoint]) -> Checkpoint:
 
 
 async def _none() -> AsyncIterator[Batch]:
-    for batch in ():
+    for batch in _NOTHING:
         yield batch
-
-

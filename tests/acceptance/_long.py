@@ -20,7 +20,8 @@ MAKE = f"""
 """
 ONE_MORE = """
     import os
-    async for batch in ctx.batches("rows", max_rows=BATCH, max_rows_per_second=float(os.environ.get("PACE", 0)), OPTIONS):
+    pace = float(os.environ.get("PACE", 0))
+    async for batch in ctx.batches("rows", max_rows=BATCH, max_rows_per_second=pace, OPTIONS):
         async with batch:
             await ctx.execute("UPDATE rows SET n = n + 1 / d WHERE id BETWEEN $1 AND $2", batch.first, batch.last)
 """

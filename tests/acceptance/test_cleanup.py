@@ -87,7 +87,11 @@ def test_what_goes_and_what_stays(old: Project) -> None:
 
 def test_days_and_their_sources(old: Project) -> None:
     """keep_days, RETENTION_DAYS and --days decide, the last of them first; keep_last keeps what they do not."""
-    counted = lambda *args, **env: old.run("cleanup", "--dry-run", "--json", *args, env=env).json()["runs"]["main"]  # noqa: E731
+
+    def counted(*args: str, **env: str) -> int:
+        found: int = old.run("cleanup", "--dry-run", "--json", *args, env=env).json()["runs"]["main"]
+        return found
+
     rules(old, keep_days=300)
     assert counted() == 0
     assert counted(RETENTION_DAYS="100") == 2

@@ -1,5 +1,7 @@
 """Scripts on MongoDB: the same as on PostgreSQL where it differs underneath."""
 
+from typing import Any
+
 from pymongo import MongoClient
 
 from tests.acceptance._project import Project
@@ -14,8 +16,9 @@ def test_side_by_side_and_again(project: Project, mongo_url: str) -> None:
     project.good("upgrade", "head")
     document = project.good("run", "one", "two", "three", "--jobs", "3", "--json").json()
     assert [each["result"] for each in document["scripts"]] == ["ok"] * 3
+    client: MongoClient[dict[str, Any]]
     with MongoClient(mongo_url) as client:
-        db = client.get_default_database()
+        db: Any = client.get_default_database()
         assert {row["_id"]: row["n"] for row in db.done.find()} == {"one": 2, "two": 2, "three": 2}
         live = list(db.script_run_tracker.find({"superseded_by": "", "status": "success"}))
         assert sorted(row["revision"] for row in live) == ["one", "three", "two"]

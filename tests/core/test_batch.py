@@ -50,6 +50,15 @@ def test_every_class(kind: type[MigratorError]) -> None:
     assert after(error, 2, TRIES) is (STOP if many is AGAIN else many)
 
 
+@pytest.mark.parametrize("code", ["112", "40001", "40P01"])
+def test_a_batch_that_always_meets_others_gets_smaller(code: str) -> None:
+    """Where other writers are in the way again and again, fewer rows at once meet fewer of them."""
+    error = errors.TransactionAborted("no", code=code)
+    assert [after(error, 100, tries) for tries in (1, 2, 3, TRIES)] == [AGAIN, AGAIN, SMALLER, SMALLER]
+    assert [after(error, 1, tries) for tries in (1, 3, TRIES)] == [AGAIN, AGAIN, STOP]
+    assert after(errors.TransactionAborted("no", code="24"), 100, 3) is AGAIN
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [

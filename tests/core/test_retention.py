@@ -1,13 +1,14 @@
 """What is kept and what goes, whatever the past looks like."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.core.retention import Cleaned, Fate, Judge, Retention, size
-from migrator.core.run import EFFECTS, Run, Status
+from migrator.core.run import EFFECTS, Kind, Run, Status
 from migrator.core.runs import live
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -51,8 +52,10 @@ def test_what_is_live_stays() -> None:
 
 
 def test_the_newest_of_every_script_stay() -> None:
-    """keep_last counts each script by itself, the live ones too."""
+    """keep_last counts each script by itself, the live ones too, and verifies apart from the rest."""
     judge = Judge(Retention(keep_days=1, keep_last=2, log_days=1), NOW)
+    for _ in range(5):
+        judge.fate(replace(run(50), kind=Kind.VERIFY))
     kept = [judge.fate(run(50, script=name)).row for name in ("a1", "a1", "b2", "a1", "b2", "b2", "a1")]
     assert kept == [False, False, False, True, False, True, True]
 

@@ -21,11 +21,14 @@ CLOSING = 5.0
 
 @dataclass(frozen=True)
 class Ordered:
-    """One revision that was ordered. `transactional` says how it runs; `index` is an index that it builds."""
+    """One revision that was ordered. `transactional` says how it runs; `index` is an index that it builds; `counted` a
+    table in whose rows it adds 1 to `n`.
+    """
 
     id: str
     transactional: bool
     index: str = ""
+    counted: str = ""
 
 
 def judge(
@@ -93,6 +96,8 @@ _INDEX = """
     SELECT count(*) FILTER (WHERE indisvalid) AS valid, count(*) FILTER (WHERE NOT indisvalid) AS invalid
       FROM pg_index WHERE indexrelid = to_regclass($1)
 """
+_COUNTED = "SELECT CASE WHEN max(n) > 1 OR min(n) = 1 THEN max(n) ELSE 0 END FROM {}"
+"""How often a change of data took effect: 0 while some rows wait for it, more than 1 as soon as one row had it twice."""
 _INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
 _ADVISORY = """
     SELECT count(*) FROM pg_locks
@@ -118,6 +123,8 @@ async def gather(connection: Any, ordered: Sequence[Ordered]) -> tuple[list[dict
         for one in ordered:
             if one.index:
                 effects[one.id] = (await connection.fetchrow(_INDEX, one.index))["valid"]
+            if one.counted and await connection.fetchval(_THERE, one.counted):
+                effects[one.id] = await connection.fetchval(_COUNTED.format(one.counted))
     finally:
         await connection.execute("ROLLBACK")
     return rows, effects

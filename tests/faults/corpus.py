@@ -138,16 +138,40 @@ down_revision = "c05"
 
 async def upgrade(ctx: Context) -> None:
     await ctx.execute("UPDATE items SET counted = counted + 1 WHERE counted = 1")
+    await ctx.execute("CREATE TABLE walked (id int PRIMARY KEY, n int NOT NULL DEFAULT 0)")
+    await ctx.execute("INSERT INTO walked SELECT i FROM generate_series(1, 60) AS i")
     await ctx.execute("INSERT INTO evidence VALUES ('c06')")
 
 
 async def downgrade(ctx: Context) -> None:
+    await ctx.execute("DROP TABLE walked")
     await ctx.execute("UPDATE items SET counted = 1 WHERE counted = 2")
     await ctx.execute("DELETE FROM evidence WHERE revision = 'c06'")
 
 
 async def verify(ctx: Context) -> bool:
     return await ctx.value("SELECT max(counted) FROM items") == 2
+'''
+
+_BATCHES = '''"""A long change: each row exactly once, whatever happens between its batches and in them."""
+from migrator.adapters.postgres import Context
+
+revision = "c07"
+down_revision = "c06"
+
+
+async def upgrade(ctx: Context) -> None:
+    async for batch in ctx.batches("walked", max_rows=20):
+        async with batch:
+            await ctx.execute("UPDATE walked SET n = n + 1 WHERE id BETWEEN $1 AND $2", batch.first, batch.last)
+
+
+async def downgrade(ctx: Context) -> None:
+    await ctx.execute("UPDATE walked SET n = 0")
+
+
+async def verify(ctx: Context) -> bool:
+    return await ctx.value("SELECT min(n) = 1 AND max(n) = 1 FROM walked")
 '''
 
 _FILES = {
@@ -157,6 +181,7 @@ _FILES = {
     "c04.py": (_PLAIN, Ordered("c04", transactional=False)),
     "c05.py": (_ORM, Ordered("c05", transactional=True)),
     "c06.py": (_LAST, Ordered("c06", transactional=True)),
+    "c07.py": (_BATCHES, Ordered("c07", transactional=False, counted="walked")),
 }
 
 

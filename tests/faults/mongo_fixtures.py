@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from migrator.adapters.mongo import _adapter, _lock, _session, _tracker, _work
+from migrator.adapters.mongo import _adapter, _changes, _ledger, _lock, _session, _tracker, _work
+from migrator.core import batch
 from tests.faults.mongo_ground import Ground
 from tests.faults.mongo_set import Member, MongoSet, until
 from tests.faults.proxy import OP_MSG, Proxy
@@ -105,16 +106,17 @@ def single(tmp_path: Path) -> Iterator[Member]:
 
 
 @pytest.fixture
-def impatient() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+def impatient() -> Iterator[Callable[..., AbstractContextManager[None]]]:
     """Give a block in which the program gives up soon, because nobody will come back; its successor is patient."""
 
     @contextmanager
-    def soon() -> Iterator[None]:
+    def soon(seconds: float = 0.4) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            for module in (_adapter, _lock, _session, _tracker, _work):
-                for name in ("SHORT", "COMMIT", "ABORT", "RENEWAL", "FAREWELL", "LIMIT"):
+            for module in (_adapter, _changes, _ledger, _lock, _session, _tracker, _work):
+                for name in ("SHORT", "COMMIT", "ABORT", "RENEWAL", "FAREWELL", "LIMIT", "ELECTION"):
                     if hasattr(module, name):
-                        patch.setattr(module, name, 0.4)
+                        patch.setattr(module, name, seconds)
+            patch.setattr(batch, "TRIES", 2)
             yield
 
     yield soon

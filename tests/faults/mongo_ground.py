@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -48,6 +49,13 @@ found = [each async for each in await ctx.db.list_collections(filter={"name": "i
 return Effect.FULL if found[0]["options"].get("validator") else Effect.NONE
 """
 AGAIN = 'await ctx.db.items.update_many({NAME: {"$ne": 1}}, {"$inc": {NAME: 1}})'
+BATCHES = """
+async for batch in ctx.batches("items", max_rows=7, name=NAME):
+    async with batch:
+        BEFORE
+        await ctx.db.items.update_many(batch.where, {"$inc": {NAME: 1}})
+        AFTER
+"""
 COUNTED = """
 done = await ctx.db.items.count_documents({NAME: 1})
 every = await ctx.db.items.count_documents({})
@@ -108,13 +116,21 @@ class Ground:
         """Add a transactional revision that changes all items and leaves a document."""
         self.revision(name, f"{before}\n{TRANSACTIONAL.strip()}\n{after}", transaction=True)
 
+    def batched(self, name: str, before: str = "", after: str = "") -> None:
+        """Add a revision that changes all items in three batches; its name begins with "batches"."""
+        body = BATCHES.replace("BEFORE", indent(before.strip(), " " * 8).strip())
+        self.revision(name, body.replace("AFTER", indent(after.strip(), " " * 8).strip()))
+
     def corpus(self) -> None:
-        """Write the standard line: transactional twice, index, collMod, an update that may run again, transactional."""
+        """Write the standard line: transactional twice, index, collMod, an update that may run again, batches,
+        transactional.
+        """
         self.transactional("t1")
         self.transactional("t2")
         self.revision("index", INDEX.replace("{NAME}", "index"), INDEX_IS.replace("{NAME}", "index"))
         self.revision("rule", RULE, RULE_IS)
         self.revision("again", AGAIN, rerunnable=True)
+        self.batched("batches")
         self.transactional("t3")
 
     def gate(self, name: str) -> str:
@@ -198,12 +214,20 @@ class Ground:
             made = self.db["effects"].count_documents({"of": name})
             if name.startswith("t") and (counts != [1] or made != 1):
                 yield f"{name}: took effect {counts} times in the items, and left {made} documents"
-            if name.startswith(("again", "counted")) and counts != [1]:
+            if name.startswith(("again", "counted", "batches")) and counts != [1]:
                 yield f"{name}: took effect {counts} times"
+            if name.startswith("batches"):
+                yield from self._checkpoint(name)
             if name.startswith("index") and f"i_{name}" not in indexes:
                 yield f"{name}: there is no index"
             if name.startswith("rule") and not self.db["items"].options().get("validator"):
                 yield f"{name}: there is no validator"
+
+    def _checkpoint(self, name: str) -> Iterator[str]:
+        kept = list(self.db["script_run_checkpoint"].find({"name": name}))
+        counts = [(row["rows"], row["batches"], row["done"]) for row in kept]
+        if counts != [(ITEMS, 3, True)]:
+            yield f"{name}: its checkpoints say {counts}"
 
     def _left(self) -> Iterator[str]:
         if self.held():
@@ -217,9 +241,14 @@ class Ground:
             return
         self._closed = True
         self.project.close()
-        with pymongo.timeout(30):
-            self.client.drop_database(self.name)
+        # What is dropped may be locked for a moment by what a client that was cut off has left on the server.
+        until(self._dropped, "the database is dropped")
         self.client.close()
+
+    def _dropped(self) -> bool:
+        with pymongo.timeout(10):
+            self.client.drop_database(self.name)
+        return True
 
 
 def _applied(rows: list[dict[str, Any]], names: Iterable[str]) -> Iterator[str]:

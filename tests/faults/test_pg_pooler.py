@@ -100,7 +100,7 @@ def test_nothing_stays_in_its_session(folder: Path, url: str) -> None:
         path.write_text(text.replace("rerunnable = True", "rerunnable = True\nallow_pooled = True"))
     sql(url, "SET lock_timeout = '7s'")  # as its connect_query would
     settings, session = sql(url, SETTINGS), sql(url, SESSION)
-    for words in ("doctor", "upgrade head", "verify c05", "status", "downgrade -2", "upgrade head", "verify c05"):
+    for words in ("doctor", "upgrade head", "verify c05", "status", "downgrade -3", "upgrade head", "verify c05"):
         done(folder, *words.split())
         assert (words, [row for row in sql(url, SETTINGS) if row not in settings]) == (words, [])
         assert (words, sql(url, SESSION)) == (words, session)

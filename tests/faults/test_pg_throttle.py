@@ -157,7 +157,9 @@ def test_waiters(change: Change, tmp_path: Path, pooled: bool) -> None:
         deployer = stack.enter_context(change.upgrade())
         gate.reached(deployer)
         stack.enter_context(beside(change.url, "DO 'BEGIN LOCK other; PERFORM pg_sleep(3600); END'"))
-        until(lambda: sql(change.url, "SELECT count(*) FROM pg_locks WHERE relation = 'other'::regclass")[0][0], "it is")
+        until(
+            lambda: sql(change.url, "SELECT count(*) FROM pg_locks WHERE relation = 'other'::regclass")[0][0], "it is"
+        )
         stack.enter_context(beside(change.url, "INSERT INTO other VALUES (1)"))
         until(lambda: sql(change.url, LOOKED)[0][0], "somebody waits for others, and it has looked")
         stack.enter_context(beside(change.url, "UPDATE items SET id = id WHERE id = 1"))
@@ -198,7 +200,7 @@ def test_window_in_the_file(change: Change) -> None:
 
 
 def test_rate(change: Change) -> None:
-    """Rows per second are kept to by standing still, which is counted, shown, and over at once when somebody says so."""
+    """Rows per second are kept to by standing still; that is counted, shown, and over at once when somebody says so."""
     change.write({}, rate=2)
     with change.upgrade() as deployer:
         change.stands(deployer, "rate: at most 2 rows a second")

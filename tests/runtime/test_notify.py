@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from migrator.core.events import DeployEnded, Event
+from migrator.core.events import DeployBegun, DeployEnded, Event
 from migrator.core.secrets import Mask
 from migrator.runtime.notify import Notifiers
 
@@ -36,6 +36,12 @@ class Good:
 
     def __call__(self, event: Event) -> None:
         self.heard.append(event)
+
+
+class Picky(Good):
+    """Wants to hear of beginnings only."""
+
+    hears = frozenset({DeployBegun})
 
 
 class Broken:
@@ -111,3 +117,15 @@ async def test_nobody_is_started_in_vain() -> None:
     notifiers = Notifiers([Slow()])
     await notifiers.close()
     assert threading.active_count() == before
+
+
+async def test_what_is_not_wanted_wakes_nobody() -> None:
+    """One that wants some events only has no thread until the first of them, and hears no other."""
+    picky, before = Picky(), threading.active_count()
+    notifiers = Notifiers([picky])
+    publish(notifiers)
+    assert threading.active_count() == before
+    begun = DeployBegun("d", "upgrade", ())
+    notifiers.publish(begun)
+    await notifiers.close()
+    assert picky.heard == [begun]

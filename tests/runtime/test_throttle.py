@@ -15,6 +15,7 @@ from migrator import Migrator
 from migrator.adapters import memory
 from migrator.adapters.postgres import _signals, adapter
 from migrator.config import load
+from migrator.core.errors import ConfigError
 from migrator.core.protocols import Adapter
 from migrator.core.throttle import Throttle
 from migrator.core.url import Url
@@ -87,7 +88,7 @@ async def test_a_query_only_reads_and_ends_soon(postgres: Adapter, monkeypatch: 
 
 
 async def test_it_works_beside_everybody(postgres: Adapter, postgres_url: str) -> None:
-    """It looks also where all connections are in use; one that is ended is opened anew, and lag holds back meanwhile."""
+    """It looks also where all connections are in use; its own is opened anew where it ended, and lag holds back."""
     async with postgres.session(), postgres.context(), watched(Throttle(), postgres) as (watch, told):
         assert watch.reason == ""
         heard: list[str] = []
@@ -128,6 +129,20 @@ async def test_a_probe_is_asked_by_head(methods: tuple[str, ...]) -> None:
             await until(lambda: watch.reason, "it says no")
             assert watch.reason == "http: the probe answered 503"
         assert set(probe.asked) == {methods[0]}
+
+
+def test_the_table_in_the_file(tmp_path: Path) -> None:
+    """What migrator.toml says is checked when it is read, and the address of its probe is a secret."""
+    file = tmp_path / "migrator.toml"
+    text = '[databases.main]\nurl = "postgresql://localhost/x"\n[databases.main.throttle]\n'
+    file.write_text(text + 'lagg = "2s"\n')
+    with pytest.raises(ConfigError, match=r"databases\.main\.throttle: throttle has no signal 'lagg'") as caught:
+        load(str(file), {})
+    assert caught.value.hint == "Did you mean lag?"
+    file.write_text(text + 'lag = false\nhttp = "${PROBE}"\n')
+    config = load(str(file), {"PROBE": "http://probe/check?token=s3cret-s3cret"})
+    assert config.database("main").throttle == {"lag": False, "http": "http://probe/check?token=s3cret-s3cret"}
+    assert "s3cret" not in config.mask()("it asks http://probe/check?token=s3cret-s3cret")
 
 
 def written(folder: Path, url: str, gate: Gate) -> None:

@@ -88,10 +88,9 @@ def _beginning(text: str) -> dict[str, str] | None:
 
 def firing_of(row: Mapping[str, Any]) -> Firing:
     """Return a document as a firing."""
+    values: dict[str, Any] = {name: row[name] for name in ("due", "next", "word", "by", "message", "runs")}
     times = {name: iso(row.get(name)) for name in ("started_at", "finished_at")}
-    return Firing(
-        name=row["_id"], **{name: row[name] for name in ("due", "next", "word", "by", "message", "runs")}, **times
-    )
+    return Firing(name=row["_id"], **{**values, **times})
 
 
 def iso(moment: datetime | None) -> str:

@@ -48,7 +48,6 @@ class MongoSession:
         """Open the context in which one batch is tried; see the protocol."""
         from migrator.adapters.mongo._sampling import sampling
 
-        self._need_transactions()
         return sampling(self._work, self._name, run, databases, self._ledger(run))
 
     @asynccontextmanager

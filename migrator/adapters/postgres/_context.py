@@ -10,7 +10,7 @@ import asyncpg
 
 from migrator.adapters._context import ContextBase
 from migrator.adapters.postgres._errors import translate
-from migrator.adapters.postgres._link import Link
+from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._split import statements
 from migrator.core.errors import MigratorError, UsageError
 from migrator.core.protocols import Databases
@@ -36,6 +36,8 @@ class Context(ContextBase):
     Arguments are asyncpg's: `$1`, `$2`. Whatever the server refuses is raised as `migrator.core.errors.DatabaseError`.
     """
 
+    pooled = False
+
     def __init__(
         self,
         link: Link,
@@ -50,6 +52,11 @@ class Context(ContextBase):
         self._queries = queries
         self._path = run.path if run else ""
         self._sqlalchemy: _SQLAlchemy | None = None
+
+    async def only_read(self) -> None:
+        """Let the server refuse what would be written outside of a batch; a pooler's connection is not ours to set."""
+        if not self.pooled:
+            await self._link.execute("SET default_transaction_read_only = on", "only read", limit=LIMIT)
 
     async def execute(self, sql: str, *args: Any) -> str:
         """Run a statement and return its status, such as `UPDATE 3`. Without arguments the text may hold several."""

@@ -40,7 +40,13 @@ class PostgresLedger:
     async def claim(self, checkpoint: Checkpoint) -> Checkpoint:
         """Make the checkpoint, or take it over from an earlier holder; commits."""
         text = self._queries.text("claim", values_of(checkpoint))
-        rows = await self._link.fetch(text, (), "claim the checkpoint", limit=LIMIT)
+        self._link.later("BEGIN READ WRITE")
+        try:
+            rows = await self._link.fetch(text, (), "claim the checkpoint", limit=LIMIT)
+            await to_the_end(self._link.execute("COMMIT", "claim the checkpoint", limit=COMMIT))
+        except BaseException:
+            await to_the_end(self._roll_back())
+            raise
         if not rows:
             raise _overtaken(checkpoint)
         return checkpoint_of(rows[0])
@@ -51,7 +57,7 @@ class PostgresLedger:
         limit = f"SET LOCAL statement_timeout = {int(seconds * 1000)};" if seconds else ""
         text = self._queries.text("moved", {**values_of(new), "was": place(old.cursor)})
         try:
-            await self._begin(f"BEGIN; {limit} {text}", new)
+            await self._begin(f"BEGIN READ WRITE; {limit} {text}", new)
             yield
             await self._context.settle()
             await to_the_end(self._link.execute("COMMIT", "commit the batch", limit=COMMIT))

@@ -11,7 +11,8 @@ from migrator.adapters._shared import to_the_end
 from migrator.adapters.postgres._context import Context
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._queries import Queries
-from migrator.core.errors import ConnectionLost, StatementFailed
+from migrator.core.batch import Page
+from migrator.core.errors import ConnectionLost, PermissionDenied, StatementFailed, TransactionEscaped, UsageError
 from migrator.core.forecast import Sample
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
@@ -19,10 +20,13 @@ from migrator.core.run import Run
 ROLLBACK = 8.0
 """Seconds for a rollback; after them the connection is closed, which does the same."""
 
+READ_ONLY = "25006"
+"""SQLSTATE of a write in a transaction that only reads."""
+
 SHOWN = 4
 """Lines of a plan that say enough."""
 
-_READ_ONLY = "BEGIN READ ONLY"
+_BEGIN = "BEGIN READ ONLY; SET LOCAL lock_timeout = '1s'"
 
 # A script that ends the transaction of its batch would keep the batch: its COMMIT fails at this, and rolls back.
 _NEVER = """
@@ -42,8 +46,9 @@ class SamplingContext(Context):
         self._sent: list[Any] = []
 
     @asynccontextmanager
-    async def tried(self, seconds: float) -> AsyncIterator[None]:
+    async def tried(self, page: Page, seconds: float) -> AsyncIterator[None]:
         """Open the transaction of a batch that is rolled back; see the protocol."""
+        del page  # the server itself says what was written
         await self.settle()
         limits = f"SET LOCAL statement_timeout = {int(seconds * 1000)}; SET LOCAL lock_timeout = '1s'"
         await self._link.execute(f"ROLLBACK; BEGIN; {limits}; {_NEVER}", "begin the batch", limit=LIMIT)
@@ -54,11 +59,13 @@ class SamplingContext(Context):
                 yield
                 await self.settle()
                 await asyncio.sleep(0)  # the driver tells of a statement in the turn after it
+            if not self._link.in_transaction:
+                raise TransactionEscaped("the script ended the transaction of its batch")
             self.sample.seconds = time.perf_counter() - began
             self.sample.volume = await self._written() - before
             await self._explain()
         finally:
-            await to_the_end(self._roll_back(_READ_ONLY))
+            await to_the_end(self._roll_back(_BEGIN))
 
     async def _written(self) -> int:
         """Return how much WAL there has ever been, in bytes, that of other sessions too."""
@@ -98,10 +105,14 @@ class SamplingContext(Context):
 async def sampling(link: Link, run: Run, databases: Databases, queries: Queries) -> AsyncIterator[SamplingContext]:
     """Open the context; nothing of what is done in it stays."""
     context = SamplingContext(link, run, databases, queries)
-    await link.execute(_READ_ONLY, "begin the forecast", limit=LIMIT)
+    await link.execute(_BEGIN, "begin the forecast", limit=LIMIT)
     try:
         await context.prepare(run.source)
         yield context
+    except PermissionDenied as error:
+        if error.code != READ_ONLY:
+            raise
+        raise UsageError("it changes something before its first batch, and until then a forecast only reads") from error
     finally:
         await context.close()
         link.forget()

@@ -82,6 +82,7 @@ class PostgresSession:
             )
         mark = None if run.transactional or run.cursor is not None else self.tracker.mark
         context = Context(self._link, run, databases, self.tracker.queries, mark)
+        context.pooled = self._pooled
         if _DROPS_PLANS.search(run.source):
             self.tracker.forget_plans()
         opened = self._transaction(run, context, timeout) if run.transactional else self._plain(run, context, timeout)

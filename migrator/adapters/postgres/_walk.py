@@ -1,5 +1,6 @@
 """The way along a table's key: pages by keyset, never by offset, so that each costs the same."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,12 +28,15 @@ _PRIMARY = """
      WHERE indrelid = pg_catalog.to_regclass($1) AND indisprimary ORDER BY part.place
 """
 _SIZE = """
-    SELECT sum(greatest(reltuples, 0))::bigint AS rows, bool_or(reltuples < 0) AS unknown,
-           sum(relpages)::bigint * current_setting('block_size')::bigint AS bytes
+    SELECT sum(pg_catalog.pg_relation_size(oid))::bigint AS bytes
       FROM pg_catalog.pg_class
      WHERE relkind IN ('r', 'm') AND oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::text::regclass)
                                              UNION SELECT $1::text::regclass)
 """
+
+
+SAMPLE = 50_000
+"""Rows that are looked at to cut the keys into slices."""
 
 
 class PostgresWalk:
@@ -44,22 +48,23 @@ class PostgresWalk:
         self._where = where
         self._table = ""
         self._types: tuple[str, ...] = ()
+        self._rows = 0
         self.source = source
 
     async def extent(self) -> Extent:
-        """Return how much there is, and the last key. Raises UsageError where the key is none."""
+        """Return how much there is, and the last key. Raises UsageError where the key is none.
+
+        The rows are the planner's estimate: it knows how large the table is now, also where nobody has counted it yet.
+        """
         await self._know_key()
-        (size,) = await self._fetch(_SIZE, (self._table,), "read the table's statistics")
-        known = not size["unknown"] and size["rows"]
+        (size,) = await self._fetch(_SIZE, (self._table,), "look at the size of the table")
+        plan = await self._fetch(f"EXPLAIN (FORMAT JSON) SELECT FROM {self._table}", (), "estimate the rows")
+        rows = self._rows = int(json.loads(plan[0][0])[0]["Plan"]["Plan Rows"])
         order = ", ".join(f"own.{name} DESC" for name in self._names())  # not the texts, which have the same names
         texts = ", ".join(f"own.{name}::text" for name in self._names())
         text = f"SELECT {texts} FROM {self._table} AS own ORDER BY {order} LIMIT 1"  # noqa: S608 - quoted identifiers
         last = await self._fetch(text, (), "find the last key")
-        return Extent(
-            rows=size["rows"] if known else -1,
-            row_bytes=size["bytes"] / size["rows"] if known else 0.0,
-            high=tuple(last[0]) if last else None,
-        )
+        return Extent(rows, size["bytes"] / max(rows, 1), tuple(last[0])) if last else Extent(0, 0.0, None)
 
     async def page(self, after: Position | None, upto: Position, limit: int) -> Page | None:
         """Return the next rows."""
@@ -104,18 +109,20 @@ class PostgresWalk:
         )
 
     async def split(self, upto: Position, parts: int) -> Sequence[Position]:
-        """Return the ends of slices: quantiles of the key, read from the index."""
+        """Return the ends of slices: quantiles of the key; of a large table from a sample, which costs no full scan."""
         names = self._names()
         columns = ", ".join(names)
+        share = min(100.0, 100.0 * SAMPLE / max(self._rows, 1))
         text = f"""
             SELECT {", ".join(f"max.{name}::text" for name in names)}
               FROM (SELECT DISTINCT ON (tile) {columns}
                       FROM (SELECT {columns}, ntile({parts}) OVER (ORDER BY {columns}) AS tile
-                              FROM {self._table} WHERE ({columns}) <= ({self._places(1)})) AS tiles
+                              FROM {self._table} TABLESAMPLE SYSTEM ({share})
+                             WHERE ({columns}) < ({self._places(1)})) AS tiles
                      ORDER BY tile, {", ".join(f"{name} DESC" for name in names)}) AS max
         """  # noqa: S608 - quoted identifiers and a number
         rows = await self._fetch(text, upto, "split the key range")
-        return [tuple(row) for row in rows]
+        return [*[tuple(row) for row in rows][: parts - 1], upto]
 
     async def rows(self, page: Page, columns: Sequence[str]) -> Sequence[Any]:
         """Return the rows of a page, locked against other writers until the batch ends."""
@@ -141,6 +148,7 @@ class PostgresWalk:
             self._key = tuple(row[0] for row in rows)
         found = await self._fetch(_KEY, (self.source, list(self._key)), "look at the key")
         if len(found) != len(self._key) or not found or not found[0]["single"]:
+            await self._need_table()
             raise UsageError(
                 f"batches over {self.source} need a unique key, and {', '.join(self._key) or 'it'} is none",
                 state="Nothing was changed by it.",
@@ -155,6 +163,15 @@ class PostgresWalk:
             )
         self._table = found[0]["table"]
         self._types = tuple(row["type"] for row in found)
+
+    async def _need_table(self) -> None:
+        (there,) = await self._fetch("SELECT pg_catalog.to_regclass($1) IS NOT NULL", (self.source,), "look for it")
+        if not there[0]:
+            raise UsageError(
+                f"there is no table {self.source} to walk over",
+                state="Nothing was changed by it.",
+                hint="Correct the name, with its schema where that is not in the search path.",
+            )
 
     def _names(self) -> list[str]:
         return [identifier(name) for name in self._key]
