@@ -46,11 +46,15 @@ class NotifyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MetricsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[metrics]`: the `textfile` to write after each command, and the Pushgateway to `push` to, under this `job`."""
+    """`[metrics]`: the `textfile` to write after each command, and the Pushgateway to `push` to, under this `job`.
+
+    `listen` is the address, host:port, at which `migrator schedule` serves them.
+    """
 
     textfile: str = ""
     push: str = ""
     job: str = "migrator"
+    listen: str = ""
 
 
 class TracingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,11 +64,12 @@ class TracingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """Where metrics go. `textfile` is None, `push` is "" where they do not go there."""
+    """Where metrics go. `textfile` is None, `push` and `listen` are "" where they do not go there."""
 
     textfile: Path | None = None
     push: str = ""
     job: str = "migrator"
+    listen: str = ""
 
 
 def channels(tables: Mapping[str, NotifyTable]) -> tuple[Channel, ...]:
@@ -74,7 +79,9 @@ def channels(tables: Mapping[str, NotifyTable]) -> tuple[Channel, ...]:
 
 def metrics(table: MetricsTable, root: Path) -> Metrics:
     """Return where metrics go; a relative path starts at the folder of migrator.toml."""
-    return Metrics(root / table.textfile if table.textfile else None, table.push, table.job)
+    if table.listen and not table.listen.rpartition(":")[2].isdecimal():
+        raise ConfigError("metrics.listen is no address", hint='For example: listen = "127.0.0.1:9108".')
+    return Metrics(root / table.textfile if table.textfile else None, table.push, table.job, table.listen)
 
 
 def secrets(tables: Mapping[str, NotifyTable], table: MetricsTable, probes: Iterable[str]) -> set[str]:

@@ -1,7 +1,7 @@
 """Run scripts, verifies and the clean-up when they are due; show what is due."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 
 import click
@@ -17,6 +17,7 @@ async def command(console: Console) -> None:
     """
     from migrator.core.errors import ConfigError
     from migrator.notifiers.log import Log, configure
+    from migrator.runtime.exposing import exposed
     from migrator.runtime.scheduler import Scheduler
 
     config = console.config()
@@ -27,8 +28,12 @@ async def command(console: Console) -> None:
             hint='Add: [schedule.nightly] with script = "NAME" and cron = "0 3 * * *"; or set CLEANUP_INTERVAL=24h.',
         )
     console.print(f"{len(config.schedules)} schedules: {', '.join(each.name for each in config.schedules)}")
+    scheduler = Scheduler(config, [Log()])
     with suppress(asyncio.CancelledError):  # to be stopped is how it ends
-        await Scheduler(config, [Log()]).serve()
+        async with AsyncExitStack() as stack:
+            if config.metrics.listen:
+                await stack.enter_async_context(exposed(config.metrics.listen, scheduler.measured))
+            await scheduler.serve()
 
 
 @declare(example="migrator schedule status")

@@ -29,6 +29,9 @@ class History:
         self._parents = {key: (*one.down, *one.depends_on) for key, one in self._by_key.items()}
         _check_parents(self._by_key, self._parents)
         self._children = _children(self._parents)
+        self._backfills = self._find_backfills()
+        self._parents = {key: (*names, *self.backfills(key)) for key, names in self._parents.items()}
+        self._children = _children(self._parents)
         self.order: tuple[Key, ...] = self._sorted()
         self._labels = self._spread_labels()
         self._check_roots()
@@ -48,6 +51,10 @@ class History:
     def parents(self, key: Key) -> tuple[Key, ...]:
         """Return what must be applied before a revision: its parents and its cross links."""
         return self._parents[key]
+
+    def backfills(self, key: Key) -> tuple[Key, ...]:
+        """Return the revisions whose long changes must be done before a revision."""
+        return self._backfills.get(key, ())
 
     def children(self, key: Key) -> tuple[Key, ...]:
         """Return what names this revision as a parent or a cross link, in any database."""
@@ -121,6 +128,14 @@ class History:
         if rank is None:
             return tuple(key for key in self.order if key in chosen)
         return _topological(chosen, self._parents, rank)
+
+    def _find_backfills(self) -> dict[Key, tuple[Key, ...]]:
+        """Return what `requires_backfill` names, as links to revisions that do not come after."""
+        if not any(one.header.requires_backfill for one in self._by_key.values()):
+            return {}
+        from migrator.core.loops import linked
+
+        return linked(self._by_key, lambda key: _reach([key], self._children.__getitem__))
 
     def _sorted(self) -> tuple[Key, ...]:
         place = {key: index for index, key in enumerate(self._by_key)}

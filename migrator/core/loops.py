@@ -1,7 +1,11 @@
-"""What a revision's text says of its long changes, read without running it."""
+"""What a revision's text says of its long changes, read without running it; and who requires them."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+
+from migrator.core.errors import ParentMissing
+from migrator.core.revision import Direction, Key, Revision
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -17,6 +21,41 @@ def loops(source: str, function: str) -> tuple[str, ...]:
     except (SyntaxError, ValueError):
         return ()
     return tuple(name for each in _functions(tree, function) for name in _named(each))
+
+
+def linked(revisions: Mapping[Key, Revision], after: Callable[[Key], set[Key]]) -> dict[Key, tuple[Key, ...]]:
+    """Return for each revision with `requires_backfill` those that have the loops which it names.
+
+    A name may have that of another database before it. What is `after` a revision, and the revision itself, are not
+    meant. Raises ParentMissing where nobody has such a loop.
+    """
+    known = {key: one.loops(Direction.UPGRADE) for key, one in revisions.items()}
+    asking = [one for one in revisions.values() if one.header.requires_backfill]
+    return {
+        one.key: tuple(
+            dict.fromkeys(
+                link for name in one.header.requires_backfill for link in _holders(one, name, known, after(one.key))
+            )
+        )
+        for one in asking
+    }
+
+
+def _holders(revision: Revision, name: str, known: Mapping[Key, tuple[str, ...]], after: set[Key]) -> list[Key]:
+    database, _, alone = name.rpartition(":")
+    places = {(revision.database, name), (database, alone)}
+    earlier = {key: names for key, names in known.items() if key not in after}
+    found = [key for key, names in earlier.items() if any((key.database, each) in places for each in names)]
+    if not found:
+        near = get_close_matches(name, [each for names in earlier.values() for each in names], n=1, cutoff=0.5)
+        raise ParentMissing(
+            f"{revision.path}: {revision.key} requires the backfill {name}, and no loop before it has that name",
+            paths=[revision.path],
+            hint=f"Did you mean {near[0]}?"
+            if near
+            else 'Name the loop in the upgrade() that walks: `ctx.batches(..., name="orders.total")`.',
+        )
+    return found
 
 
 def _functions(tree: ast.Module, name: str) -> list[_Function]:

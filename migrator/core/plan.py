@@ -29,13 +29,15 @@ _LISTED = "`migrator history` lists the ids."
 class Step:
     """One revision in one direction. `forced` is True where an applied revision runs again because a person said so.
 
-    `failed_of` is the origin of a long change where only the rows that it passed over are to be run.
+    `failed_of` is the origin of a long change where only the rows that it passed over are to be run. `requires` are the
+    revisions whose long changes must be done before it.
     """
 
     revision: Revision
     direction: Direction
     forced: bool = False
     failed_of: str = ""
+    requires: tuple[Key, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -52,6 +54,11 @@ class Step:
         """Say whether the step is a long change that commits batch by batch."""
         return self.revision.batched(self.direction)
 
+    def limit(self, default: float) -> float:
+        """Return the seconds that it may take, 0 for any time: each batch of a long change has a limit of its own."""
+        own = self.revision.header.timeout
+        return own if own is not None else 0.0 if self.batched else default
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -61,6 +68,13 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def hurried(self, step: Step, default: float) -> Step | None:
+        """Return the step that leaves another the least time: one that requires its backfill gives it as much as it has
+        itself. None where none does.
+        """
+        waiting = [each for each in self.steps if step.key in each.requires and each.limit(default)]
+        return min(waiting, key=lambda each: each.limit(default), default=None)
 
     def databases(self) -> tuple[str, ...]:
         """Return the databases that the plan changes, in order of their first step."""
@@ -83,7 +97,8 @@ def upgrade(
     todo = {key for key in wanted - state.applied.keys() if here(history[key], environment)}
     refuse_ahead(history, state, todo)
     refuse_blocked(history, state, todo, Direction.UPGRADE, under=history.ancestors(todo) - todo)
-    return Plan(tuple(Step(history[key], Direction.UPGRADE) for key in history.sort(todo)))
+    steps = (Step(history[key], Direction.UPGRADE, requires=history.backfills(key)) for key in history.sort(todo))
+    return Plan(tuple(steps))
 
 
 def with_scripts(

@@ -37,7 +37,8 @@ class Header:
     """What the constants of a revision file say. All of it is read without running the file.
 
     A `repeatable` one has no place in the order: it runs whenever its text changed, on demand, or on a schedule.
-    `environments` are those in which it runs at all, () for every one; `requires` must be there before it starts.
+    `environments` are those in which it runs at all, () for every one; `requires` must be there before it starts, and
+    the loops named in `requires_backfill` must be done.
 
     `depends_on` holds ids of the same database, or `database:id`. `transaction` is None where the file leaves the
     choice to the database (PostgreSQL: on, MongoDB: off). `timeout` is in seconds; 0 means none, None the default.
@@ -56,6 +57,7 @@ class Header:
     repeatable: bool = False
     environments: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    requires_backfill: tuple[str, ...] = ()
     title: str = ""
     functions: frozenset[str] = frozenset()
 

@@ -22,6 +22,7 @@ CONSTANTS = (
     "repeatable",
     "environments",
     "requires",
+    "requires_backfill",
 )
 FUNCTIONS = ("upgrade", "downgrade", "verify")
 AROUND = ("setup", "validate", "cleanup")
@@ -34,6 +35,8 @@ _LINK = re.compile(rf"(?:[^\s:,]+:)?{ID.pattern}")
 _TAG = re.compile(r"[^\s,]{1,64}")
 _NEED = re.compile(r"(?:[a-z]+:[A-Za-z][\w-]*|https?://\S+)")
 _NEED_HINT = 'Write "postgres:main", "mongo:events", "env:NAME" or the address of a health page.'
+_LOOP = re.compile(r"[^\s,]{1,200}")
+_LOOP_HINT = 'Give the name of the loop, as in `ctx.batches(..., name="orders.total")`.'
 _ID_HINT = "Use 1 to 64 letters, digits and underscores."
 _LINK_HINT = 'Name a revision of this database by its id, one of another as "database:id".'
 
@@ -60,7 +63,7 @@ def header_of(values: Mapping[str, Any], functions: Iterable[str], description: 
 
 
 def _check_repeatable(fields: Mapping[str, Any]) -> None:
-    for key in ("down_revision", "branch_labels"):
+    for key in ("down_revision", "branch_labels", "requires_backfill"):
         if fields.get(key):
             hint = f"Remove {key}: it runs after the ordered revisions, in the order of `depends_on`."
             raise HeaderError(key, f"a repeatable revision has no {key}", hint)
@@ -162,4 +165,5 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "repeatable": _flag,
     "environments": _names(_TAG, "environment", "An environment has no spaces and no commas."),
     "requires": _requires,
+    "requires_backfill": _names(_LOOP, "loop", _LOOP_HINT),
 }

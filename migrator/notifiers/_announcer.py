@@ -80,7 +80,9 @@ def post(channel: Channel, body: bytes, headers: Mapping[str, str]) -> None:
 
     stamina.instrumentation.set_on_retry_hooks([])  # they would log the address
     limit = httpx2.Timeout(channel.timeout, connect=channel.timeout / TRIES)
-    retry = stamina.retry_context(on=worth_another, attempts=TRIES, timeout=channel.timeout, wait_initial=0.1)
+    retry = stamina.retry_context(
+        on=worth_another, attempts=TRIES, timeout=channel.timeout, wait_initial=0.2, wait_jitter=0.2
+    )
     try:
         with httpx2.Client(timeout=limit) as client:
             for attempt in retry:

@@ -30,7 +30,7 @@ from migrator.core.run import Effect, Kind, Run, State, Status
 class Failure(Exception):
     """A step that failed: why, whether anything had been sent, and what is known of the effect (None: derive it).
 
-    `exit_code` is 0 where the cause decides; `progress` is how far it came.
+    `exit_code` is 0 where the cause decides; `progress` is how far it came; `lead` comes first in the hint.
     """
 
     def __init__(
@@ -42,8 +42,10 @@ class Failure(Exception):
         effect: Effect | None = None,
         exit_code: int = 0,
         progress: Mapping[str, Any] | None = None,
+        lead: str = "",
     ) -> None:
         super().__init__(message)
+        self.lead = lead
         self.progress = progress
         self.exit_code = exit_code
         self.reason = reason
@@ -208,7 +210,7 @@ def _hint(run: Run, failure: Failure, *, rerunnable: bool) -> str:
     if isinstance(cause, PlanRefused):
         return cause.hint
     if failure.reason == "timeout":
-        lead = 'Give it more time (`timeout = "30m"` in the revision), or do less at once. '
+        lead = failure.lead or 'Give it more time (`timeout = "30m"` in the revision), or do less at once. '
     again = _again(run)
     if run.origin and run.effect is Effect.PARTIAL:
         return lead + _hint_on(run, failure, again)

@@ -126,7 +126,8 @@ class _Sampler:
             raise AssertionError("a loop of a step that does not run")
         extent, kept = await walk.extent(), self._kept.get(name, Checkpoint(origin="", name=name))
         high = kept.high or extent.high
-        left = extent.rows if extent.rows < 0 else max(0, extent.rows - kept.rows)
+        total = kept.total if kept.total >= 0 else extent.rows
+        left = total if total < 0 else max(0, total - kept.rows)
         began, page = time.perf_counter(), None
         if high is not None and not kept.done:
             most = settings.bounds.most(extent.row_bytes)

@@ -63,6 +63,7 @@ class _Work:
     place: tuple[int, int]
     log: RunLog
     params: Params
+    hurried: Step | None
     seen: _Seen = field(default_factory=_Seen)
 
 
@@ -105,7 +106,8 @@ class Runner:
                     rides = following if _may_ride(run, following) else None
                     place, log = (index + 1, len(runs)), self._logs.of(run)
                     given = self._params.get(step.key, Params())
-                    await self._run(_Work(step, run, scripts[step.key], rides, place, log, given))
+                    hurried = plan.hurried(step, self._timeout)
+                    await self._run(_Work(step, run, scripts[step.key], rides, place, log, given, hurried))
         except OutcomeUnknown as error:
             raise Unanswered(plan, runs[len(self._done)], tuple(self._done), error) from error
         finally:
@@ -170,9 +172,7 @@ class Runner:
 
     async def _perform(self, work: _Work) -> Run:
         """Run one step. Raises Failure; OutcomeUnknown and LockLost where nothing may be written any more."""
-        limit = work.step.revision.header.timeout
-        if limit is None:
-            limit = 0.0 if work.step.batched else self._timeout  # each batch has a limit of its own
+        limit = self._limit(work)
         seen = work.seen
         try:
             async with asyncio.timeout(limit + GRACE if limit else None) as scope:
@@ -186,14 +186,22 @@ class Runner:
         except Exception as error:
             raise self._failure(work, error, seen, scope, limit) from error
 
+    def _limit(self, work: _Work) -> float:
+        own, theirs = work.step.limit(self._timeout), work.hurried.limit(self._timeout) if work.hurried else 0.0
+        return min(own, theirs) if own and theirs else own or theirs
+
     def _failure(self, work: _Work, error: Exception, seen: _Seen, scope: asyncio.Timeout, limit: float) -> Failure:
         """Return what an error in a step means: a time limit, a server that is gone, or the script's own."""
-        late = isinstance(error, StatementTimeout) or (isinstance(error, TimeoutError) and scope.expired())
+        late = bool(limit) and (isinstance(error, StatementTimeout) or scope.expired())
         if late and not self._held[work.run.database].session.alive:
             text = f"the server has not answered for {limit:g} s, and not when it was told to stop either"
             code = ConnectionLost.exit_code
             return Failure(text, "error", touched=seen.touched, progress=seen.progress, exit_code=code)
         text = f"took longer than {limit:g} s" if late else said(error, work.run.path)
+        if late and work.hurried and limit == work.hurried.limit(self._timeout):
+            text += f", the time that {work.hurried.key} has and leaves to the backfill that it requires"
+            alone = f"`migrator upgrade {work.run.key}` runs it alone and without that limit. "
+            return Failure(text, "timeout", touched=seen.touched, progress=seen.progress, lead=alone)
         if isinstance(error, GivenUp):
             return Failure(text, GIVEN_UP, touched=seen.touched, progress=seen.progress)
         return Failure(text, "timeout" if late else "error", touched=seen.touched, progress=seen.progress)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from migrator.config import Config
@@ -17,6 +18,9 @@ from migrator.core.schedule import Firing, Following, Schedule, Task, due, follo
 from migrator.runtime.connections import Connections
 from migrator.runtime.deployment import owner_of
 from migrator.runtime.migrator import Migrator
+
+if TYPE_CHECKING:
+    from migrator.notifiers.metrics import Metrics
 
 TICK = 1.0
 """Seconds between two looks at the clock."""
@@ -37,7 +41,8 @@ class Scheduler:
         self, config: Config, notifiers: Sequence[Notifier] = (), *, now: Clock | None = None, tick: float = TICK
     ) -> None:
         self._config = config
-        self._notifiers = notifiers
+        self._metrics = _metrics(config) if config.metrics.listen else None
+        self._notifiers = [*notifiers, *([self._metrics] if self._metrics else [])]
         self._now = now or _utc
         self._tick = tick
         self._owner = owner_of(config)
@@ -83,6 +88,14 @@ class Scheduler:
         adapter = await self._connections.adapter(self._home)
         async with adapter.session() as session:
             return await session.tracker.firings()
+
+    async def measured(self) -> str:
+        """Return the metrics: the trackers' as they are now, and what the firings of this instance counted."""
+        if self._metrics is None:
+            return ""
+        async with Migrator.open(self._config) as migrator:
+            await migrator.measure(self._metrics)
+        return self._metrics.text()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -177,6 +190,15 @@ def _cron(expression: str, zone: str) -> Following:
         return found.astimezone(UTC)
 
     return after
+
+
+def _metrics(config: Config) -> "Metrics":
+    from migrator.notifiers._announcer import need
+
+    need("metrics", "prometheus_client", "metrics")
+    from migrator.notifiers.metrics import Metrics
+
+    return Metrics(environment=config.environment)
 
 
 def _by(owner: Owner) -> str:

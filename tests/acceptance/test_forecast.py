@@ -13,6 +13,7 @@ MANY = 30_000
 TABLE = f"""
 await ctx.execute("CREATE TABLE orders (id bigint PRIMARY KEY, quantity int, total bigint)")
 await ctx.execute("INSERT INTO orders SELECT n, n % 7 FROM generate_series(1, {MANY}) AS n")
+await ctx.execute("ANALYZE orders")
 """
 SET = """
 async for batch in ctx.batches("orders"):

@@ -65,6 +65,20 @@ def test_what_would_stop_an_upgrade(shop: Project) -> None:
     assert any("`migrator upgrade main:head`" in finding["hint"] for finding in database["findings"])
 
 
+def test_what_belongs_to_another_environment(shop: Project) -> None:
+    """A revision that is not for this environment is not waited for here: not by a probe, and not in the metrics."""
+    shop.table("main", "a1")
+    shop.table("main", "b2", "a1", environments=("staging",))
+    shop.toml.write_text(f'{shop.toml.read_text()}\n[metrics]\ntextfile = "m.prom"\n', "utf-8")
+    shop.good("upgrade")
+    document = doctor(shop)
+    assert (document["status"], document["ready"], document["databases"]["main"]["pending"]) == ("ok", True, 0)
+    assert 'migrator_pending_revisions{database="main"} 0.0' in (shop.folder / "m.prom").read_text()
+    shop.env["ENVIRONMENT"] = "staging"
+    document = doctor(shop)
+    assert (document["ready"], document["databases"]["main"]["pending"]) == (False, 1)
+
+
 def test_one_of_two_is_out_of_reach(both: Project) -> None:
     """A database that does not answer fails; the other is looked at all the same."""
     both.table("main", "a1")

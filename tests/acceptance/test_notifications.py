@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import os
 import signal
 import ssl
 import threading
@@ -20,6 +21,18 @@ from tests.acceptance.test_concurrency import SLOW, slow_step, unlocked
 
 SECRET = "key-of-the-webhook"
 BROKEN = 'await ctx.execute("SELECT 1/0")'
+
+
+PIGEON = """
+from pathlib import Path
+
+
+def connect(channel):
+    def send(message):
+        Path(channel.url).write_text(f"{message.kind}: {message.title}", "utf-8")
+
+    return send
+"""
 
 
 def notify(project: Project, name: str = "oncall", *, top: str = "", **keys: Any) -> None:
@@ -77,6 +90,20 @@ def test_scripts_that_fail_are_a_failure(shop: Project) -> None:
     assert "division by zero" in document["what"]
     assert document["state"] == "main:bad: effect none."
     assert {run["revision"]: run["status"] for run in document["runs"]} == {"good": "success", "bad": "failed"}
+
+
+def test_a_stopped_deploy_is_a_failure(shop: Project) -> None:
+    """A deploy that SIGTERM ends in the middle of a step is told as a failure, with the step and what is left of it."""
+    shop.revision("main", "a1", upgrade=SLOW)
+    with receivers.receiving() as receiver:
+        notify(shop, kind="webhook", url=receiver.url)
+        child = slow_step(shop)
+        child.send(signal.SIGTERM)
+        assert child.wait().exit_code == 130
+    (document,) = [post.json() for post in receiver.posts]
+    assert (document["kind"], document["what"]) == ("failure", "stopped before the end")
+    assert document["title"] == "development: upgrade failed at main:a1 (Title of a1)"
+    assert [(run["status"], run["effect"]) for run in document["runs"]] == [("failed", "none")]
 
 
 def test_an_interrupted_run_is_told_when_it_is_found(shop: Project) -> None:
@@ -171,6 +198,21 @@ def test_a_table_that_cannot_be_meant(shop: Project, table: dict[str, Any], code
     assert said in result.stderr
     assert "s3cr3t" not in result.text
     assert sql(shop.urls["main"], "SELECT to_regclass('script_run_tracker') AS it")[0]["it"] is None
+
+
+def test_a_plug_in_is_a_kind(shop: Project, tmp_path: Path) -> None:
+    """A module that another distribution offers by entry point is a kind of channel, under its name there."""
+    (tmp_path / "pigeons.py").write_text(PIGEON, "utf-8")
+    offer = tmp_path / "pigeons-1.0.dist-info"
+    offer.mkdir()
+    (offer / "METADATA").write_text("Metadata-Version: 2.1\nName: pigeons\nVersion: 1.0\n")
+    (offer / "entry_points.txt").write_text("[migrator.notifiers]\npigeon = pigeons\n")
+    shop.table("main", "a1")
+    notify(shop, kind="pigeon", url=str(tmp_path / "loft"), on=["success"])
+    path = os.pathsep.join(each for each in (str(tmp_path), os.environ.get("PYTHONPATH", "")) if each)
+    shop.good("upgrade", env={"PYTHONPATH": path})
+    assert (tmp_path / "loft").read_text("utf-8") == "success: development: upgrade done: 1 revision (main)"
+    assert "slack, webhook" in shop.run("upgrade").stderr
 
 
 def test_slack_gets_blocks(shop: Project) -> None:

@@ -55,6 +55,7 @@ async for batch in ctx.batches("items", max_rows=7, name=NAME):
         BEFORE
         await ctx.db.items.update_many(batch.where, {"$inc": {NAME: 1}})
         AFTER
+    BETWEEN
 """
 COUNTED = """
 done = await ctx.db.items.count_documents({NAME: 1})
@@ -116,10 +117,12 @@ class Ground:
         """Add a transactional revision that changes all items and leaves a document."""
         self.revision(name, f"{before}\n{TRANSACTIONAL.strip()}\n{after}", transaction=True)
 
-    def batched(self, name: str, before: str = "", after: str = "") -> None:
-        """Add a revision that changes all items in three batches; its name begins with "batches"."""
-        body = BATCHES.replace("BEFORE", indent(before.strip(), " " * 8).strip())
-        self.revision(name, body.replace("AFTER", indent(after.strip(), " " * 8).strip()))
+    def batched(self, name: str, before: str = "", after: str = "", between: str = "") -> None:
+        """Add a revision that changes all items in three batches or more; its name begins with "batches"."""
+        body = BATCHES
+        for mark, lines, depth in (("BEFORE", before, 8), ("AFTER", after, 8), ("BETWEEN", between, 4)):
+            body = body.replace(mark, indent(lines.strip(), " " * depth).strip())
+        self.revision(name, body)
 
     def corpus(self) -> None:
         """Write the standard line: transactional twice, index, collMod, an update that may run again, batches,
@@ -225,8 +228,8 @@ class Ground:
 
     def _checkpoint(self, name: str) -> Iterator[str]:
         kept = list(self.db["script_run_checkpoint"].find({"name": name}))
-        counts = [(row["rows"], row["batches"], row["done"]) for row in kept]
-        if counts != [(ITEMS, 3, True)]:
+        counts = [(row["rows"], row["batches"] >= 3, row["done"]) for row in kept]  # more where one was too slow
+        if counts != [(ITEMS, True, True)]:
             yield f"{name}: its checkpoints say {counts}"
 
     def _left(self) -> Iterator[str]:

@@ -39,7 +39,9 @@ def ordered(ground: Ground) -> None:
     ground.revision("rule", f"{WORK}\n{RULE}", RULE_IS, rerunnable=True)
     ground.revision("again1", f"{WORK}\n{AGAIN}\n{WORK}", rerunnable=True)
     ground.transactional("t4", after=WORK)
+    ground.batched("batches1", before=WORK)
     ground.transactional("t5", before=WORK)
+    ground.batched("batches2", after=WORK)
     ground.revision("again2", f"{AGAIN}\n{WORK}", rerunnable=True)
     ground.transactional("t6", before=WORK)
 

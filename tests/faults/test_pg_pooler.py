@@ -41,7 +41,7 @@ def url(pooler: Pooler, postgres_url: str) -> str:
 def done(folder: Path, *words: str) -> Ended:
     """Run a command that must succeed."""
     ended = run(folder, *words)
-    assert ended.code == 0, ended
+    assert ended.code == 0, ended.stdout + ended.stderr
     return ended
 
 
@@ -211,7 +211,7 @@ def test_the_lease_runs_out(tmp_path: Path, fresh_postgres: Callable[[str], str]
 def overtaken(url: str, holder: Deployer, other: Deployer, ordered: list[Ordered]) -> None:
     """Wait until another deployer has done the work, wake the first, and look."""
     ended = other.wait(40)
-    assert ended.code == 0, ended
+    assert ended.code == 0, ended.stdout + ended.stderr
     print(f"overtaken after {ended.took:.0f} s")
     holder.resume()
     ended = holder.wait(20)

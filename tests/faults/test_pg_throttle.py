@@ -201,9 +201,9 @@ def test_window_in_the_file(change: Change) -> None:
 
 def test_rate(change: Change) -> None:
     """Rows per second are kept to by standing still; that is counted, shown, and over at once when somebody says so."""
-    change.write({}, rate=2)
+    change.write({}, rate=0.5)
     with change.upgrade() as deployer:
-        change.stands(deployer, "rate: at most 2 rows a second")
+        change.stands(deployer, "rate: at most 0.5 rows a second")
         origin = sql(change.url, "SELECT origin FROM script_run_checkpoint")[0][0]
         control = "INSERT INTO script_run_control (origin, desired, by, settings)"
         sql(change.url, f"{control} VALUES ('{origin}', 'pause', 'anna', '{{\"max_rows_per_second\": 400}}')")

@@ -118,7 +118,8 @@ def explain(
         kind = core.ConnectionFailed
     if kind in (core.ConnectionLost, core.StatementTimeout) and writing:
         kind = core.OutcomeUnknown
-    if again and transient(error):
+    aborted = again and transient(error)
+    if aborted and kind is core.OutcomeUnknown:
         kind = core.TransactionAborted
     message, hint = f"{what}: {text}", _HINTS.get(kind, "")
     if code == 263:  # noqa: PLR2004 - OperationNotSupportedInTransaction
@@ -127,7 +128,9 @@ def explain(
     if kind is core.ConnectionLost and (code in _STEPPED_DOWN or isinstance(error, driver.NotPrimaryError)):
         message = f"{what}: the server stepped down as primary in the middle of it ({text})"
     if issubclass(kind, core.DatabaseError):
-        return kind(message, code=str(code or ""), hint=hint)
+        ours = (core.TransactionAborted if aborted else kind)(message, code=str(code or ""), hint=hint)
+        ours.exit_code = kind.exit_code
+        return ours
     state = "It may or may not have taken effect." if kind is core.OutcomeUnknown else ""
     return kind(message, state=state, hint=hint)
 
