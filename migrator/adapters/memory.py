@@ -105,7 +105,11 @@ class _Tracker:
     async def delete(self, run_ids: Sequence[str]) -> int:
         rows = self._place.rows or {}
         gone = [run_id for run_id in dict.fromkeys(run_ids) if run_id in rows and not live(rows[run_id])]
-        self._place.rows = {run_id: run for run_id, run in rows.items() if run_id not in gone}
+        left = {run_id: run for run_id, run in rows.items() if run_id not in gone}
+        kept = {origin for run in left.values() for origin in (run.origin, run.failed_of)}
+        for origin in {each for run_id in gone for each in (rows[run_id].origin, rows[run_id].failed_of)} - kept:
+            self._place.controls.pop(origin, None)
+        self._place.rows = left
         return len(gone)
 
     async def checkpoints(self, origin: str) -> list[Checkpoint]:  # noqa: ARG002 - no step walks in batches here

@@ -163,7 +163,10 @@ class Tracker(Protocol):
         """
 
     async def delete(self, run_ids: Sequence[str]) -> int:
-        """Delete runs in one commit and return how many went. Needs no lock: what is live (`core.runs.live`) stays."""
+        """Delete runs in one commit and return how many went. Needs no lock: what is live (`core.runs.live`) stays.
+
+        With the last run of a long change go its checkpoints, what was asked of it, and the rows it passed over.
+        """
 
     async def checkpoints(self, origin: str) -> "list[Checkpoint]":
         """Return how far the loops of a long change have come, by name and slice; [] where none began. `origin` is the

@@ -78,15 +78,11 @@ def standing(run: Run, *, owned: bool) -> str:
     return str(run.status)
 
 
-def statuses_of(words: Iterable[str]) -> frozenset[Status]:
-    """Return the statuses to ask a tracker for, so that none of these WORDS is missed."""
-    return frozenset(Status.PENDING if word in (RUNNING, INTERRUPTED) else Status(word) for word in words)
-
-
-def wanted_word(word: str, words: Iterable[str]) -> bool:
-    """Say whether a run that stands so is among those asked for by WORDS (all of them where there are none)."""
-    asked = set(words)
-    return not asked or word in asked or (Status.PENDING in asked and word in (RUNNING, INTERRUPTED))
+def statuses_of(words: Iterable[str], *, owned: bool) -> frozenset[Status]:
+    """Return the statuses of the runs that stand in one of these WORDS, while somebody holds the lock, or nobody."""
+    pending = (str(Status.PENDING), RUNNING if owned else INTERRUPTED)
+    never = INTERRUPTED if owned else RUNNING
+    return frozenset(Status.PENDING if word in pending else Status(word) for word in words if word != never)
 
 
 def live(run: Run) -> bool:

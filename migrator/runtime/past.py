@@ -10,7 +10,7 @@ from migrator.config import Config
 from migrator.core.errors import AmbiguousTarget, PlanRefused, TargetNotFound
 from migrator.core.protocols import Session
 from migrator.core.run import COLUMNS, Run, Status
-from migrator.core.runs import RunFilter, RunPage, live, standing, statuses_of, wanted_word
+from migrator.core.runs import RunFilter, RunPage, live, standing, statuses_of
 from migrator.runtime.connections import Connections
 from migrator.runtime.logfiles import LogFiles, NoLog
 
@@ -47,18 +47,18 @@ class Past:
 
         `words` are of `core.runs.WORDS`, and narrow the filter to runs that stand in one of these ways.
         """
-        asked = tuple(words)
-        wanted = replace(wanted or RunFilter(), statuses=statuses_of(asked)) if asked else wanted or RunFilter()
+        asked, wanted = tuple(words), wanted or RunFilter()
         found: list[Run] = []
         owned: set[str] = set()
         for name in self._scope(databases):
             async with self._session(name) as session:
-                # One more than is shown, to know whether there is a next page; and one in place of the only pending
-                # run that there can be, which may stand in the way that was not asked for.
-                page = await session.tracker.page(wanted, after=after, limit=limit + 2)
-                if any(run.status is Status.PENDING for run in page) and await session.lock.holder():
+                held = await session.lock.holder() is not None
+                if held:
                     owned.add(name)
-            found += (run for run in page if wanted_word(standing(run, owned=name in owned), asked))
+                statuses = statuses_of(asked, owned=held)
+                if statuses or not asked:
+                    narrowed = replace(wanted, statuses=statuses) if asked else wanted
+                    found += await session.tracker.page(narrowed, after=after, limit=limit + 1)
         found.sort(key=lambda run: run.run_id, reverse=True)
         shown = tuple(found[:limit])
         return RunPage(shown, frozenset(owned), shown[-1].run_id if len(found) > limit else "")

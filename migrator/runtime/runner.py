@@ -192,7 +192,8 @@ class Runner:
 
     def _failure(self, work: _Work, error: Exception, seen: _Seen, scope: asyncio.Timeout, limit: float) -> Failure:
         """Return what an error in a step means: a time limit, a server that is gone, or the script's own."""
-        late = bool(limit) and (isinstance(error, StatementTimeout) or scope.expired())
+        late = isinstance(error, TimeoutError) and scope.expired()
+        late |= isinstance(error, StatementTimeout) and not work.step.batched  # a batch has a limit of its own
         if late and not self._held[work.run.database].session.alive:
             text = f"the server has not answered for {limit:g} s, and not when it was told to stop either"
             code = ConnectionLost.exit_code

@@ -122,6 +122,16 @@ class Place(ABC):
         """Return how many connections of ours the server knows."""
         return 0
 
+    def keep(self, origin: str) -> int:
+        """Leave what a long change keeps beside its runs, and return how many rows that is."""
+        del origin
+        return 0
+
+    def kept(self, origin: str) -> int:
+        """Return how many rows are kept of a long change."""
+        del origin
+        return 0
+
 
 class MemoryPlace(Place):
     """A store of this program."""
@@ -213,6 +223,20 @@ class PostgresPlace(Place):
         """
         return int(sql(self.url, wait, f"SELECT count(*) FROM pg_stat_activity WHERE {here}")[0][0])
 
+    def keep(self, origin: str) -> int:
+        row = f"VALUES ('{origin}', 'loop', '01a'"
+        sql(
+            self.url,
+            f"INSERT INTO script_run_failures (origin, name, run_id, key, error) {row}, '1', 'no')",
+            f"INSERT INTO script_run_checkpoint (origin, name, run_id, slice, fence) {row}, 0, 1)",
+        )
+        return 2
+
+    def kept(self, origin: str) -> int:
+        tables = ("script_run_failures", "script_run_checkpoint")
+        text = " UNION ALL ".join(f"SELECT origin FROM {table} WHERE origin = '{origin}'" for table in tables)
+        return len(sql(self.url, text))
+
 
 class MongoPlace(Place):
     """A MongoDB database."""
@@ -259,6 +283,16 @@ class MongoPlace(Place):
     def set_version(self, version: int) -> None:
         for db in self._db():
             db.migrator_lock.update_one({"_id": "tracker"}, {"$set": {"version": version}})
+
+    def keep(self, origin: str) -> int:
+        for db in self._db():
+            db.script_run_failures.insert_one({"origin": origin, "name": "loop", "key": 1})
+            db.script_run_checkpoint.insert_one({"origin": origin, "name": "loop", "slice": 0})
+        return 2
+
+    def kept(self, origin: str) -> int:
+        beside = ("script_run_failures", "script_run_checkpoint")
+        return sum(db[name].count_documents({"origin": origin}) for db in self._db() for name in beside)
 
     def lapse(self) -> None:
         for db in self._db():

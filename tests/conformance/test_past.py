@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from migrator.core.batch import Control
 from migrator.core.errors import LockHeld, LockLost, TrackerNewer
 from migrator.core.protocols import Adapter, Session
 from migrator.core.revision import Direction
@@ -197,3 +198,25 @@ async def test_a_chore_needs_no_tracker(place: Place) -> None:
         assert await session.lock.holder() is None
         assert await session.tracker.runs() == []
         assert await session.lock.acquire(place.owner()) == 1
+
+
+async def test_what_is_kept_of_a_long_change_goes_with_its_last_run(place: Place, session: Session) -> None:
+    """Checkpoints, wishes and rows passed over stay while any run of the change is there, and go with the last."""
+    first = place.run(run_id="01a", cursor={"origin": "01a"}, transactional=False)
+    await session.tracker.start(first)
+    await session.tracker.finish(place.failed(first, Effect.PARTIAL))
+    await session.tracker.ask("01a", Control(by="ann"))
+    rows = place.keep("01a")
+    again = place.run(run_id="01b", cursor={"origin": "01a"}, transactional=False, attempt=2)
+    await place.applied(session, again)
+    assert await session.tracker.delete(["01a"]) == 1
+    assert (await session.tracker.control("01a")).by == "ann"
+    mend = place.run(run_id="01c", cursor={"origin": "01c", "failed_of": "01a"}, transactional=False, attempt=3)
+    await place.applied(session, mend)
+    assert await session.tracker.delete(["01b"]) == 1
+    assert (await session.tracker.control("01a")).by == "ann"
+    assert place.kept("01a") == rows
+    await place.taken_down(session, mend)
+    assert await session.tracker.delete(["01c"]) == 1
+    assert (await session.tracker.control("01a")).by == ""
+    assert place.kept("01a") == 0

@@ -60,6 +60,17 @@ async def test_three_ways_to_write_roll_back_as_one(place: Place, session: Sessi
     assert place.rows() == [(run.run_id, "pending", "unknown", "")]
 
 
+async def test_json_is_text_again_after_sqlalchemy(place: Place, session: Session) -> None:
+    """SQLAlchemy has JSON of the connection decoded; a later step on it finds the text that asyncpg gives."""
+    for source in (THREE_WAYS, ""):
+        run = place.run(revision=f"aa{len(source)}", source=source)
+        await session.tracker.start(run)
+        async with place.step(session, run) as ctx:
+            found = await ctx.value("SELECT '[1]'::jsonb")
+            await session.tracker.finish(place.done(run))
+    assert found == "[1]"
+
+
 async def test_a_rollback_of_the_orm_session_undoes_its_own_part(place: Place, session: Session) -> None:
     """After session.rollback() what was written before the session began is kept, and the step goes on."""
     from sqlalchemy import text

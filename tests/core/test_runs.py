@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.core.run import Effect, Run, Status
-from migrator.core.runs import WORDS, RunFilter, RunPage, live, moment, standing, statuses_of, time_of, wanted_word
+from migrator.core.runs import WORDS, RunFilter, RunPage, live, moment, standing, statuses_of, time_of
 
 NOW = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
 RUN = Run(run_id="1", database="main", revision="a1", started_at="2026-11-20T10:30:00.000Z")
@@ -56,18 +56,13 @@ def test_how_a_run_stands() -> None:
     assert [run["standing"] for run in page.as_dict()["runs"]] == ["interrupted", "success"]
 
 
-@given(st.sets(st.sampled_from(WORDS)), st.sampled_from([str(each) for each in Status if each != "pending"]))
-def test_words_and_statuses(asked: set[str], word: str) -> None:
-    """A tracker that is asked for the statuses of some words misses none of them, and `pending` means both kinds."""
-    statuses = statuses_of(asked)
-    for each in (word, "running", "interrupted"):
-        status = Status.PENDING if each in ("running", "interrupted") else Status(each)
-        if wanted_word(each, asked) and asked:
-            assert status in statuses
-    assert wanted_word("running", {"pending"})
-    assert wanted_word("interrupted", {"pending"})
-    assert not wanted_word("running", {"interrupted"})
-    assert wanted_word(word, ())
+@given(st.sets(st.sampled_from(WORDS)), st.booleans())
+def test_words_and_statuses(asked: set[str], owned: bool) -> None:
+    """A tracker is asked for exactly the statuses of the runs that stand in one of the words; `pending` means both."""
+    for status in Status:
+        run = Run(run_id="1", database="main", revision="a1", status=status)
+        wanted = standing(run, owned=owned) in asked or str(status) in asked
+        assert (status in statuses_of(asked, owned=owned)) == wanted
 
 
 def test_the_bounds_of_time() -> None:

@@ -24,7 +24,7 @@ OPERATE = (ROOT / "docs" / "operate.md").read_text("utf-8")
 BOTH = README + OPERATE
 
 
-def commands(of: click.Group = group, path: str = "migrator") -> Iterator[tuple[str, click.Command]]:  # type: ignore[assignment]
+def commands(of: click.Group = group, path: str = "migrator") -> Iterator[tuple[str, click.Command]]:
     """Yield every command with its whole name, those below others too."""
     context = click.Context(of)
     for name in of.list_commands(context):

@@ -31,9 +31,9 @@ class Tally:
     violations: list[str] = field(default_factory=list)
 
 
-async def upgrade(folder: Path, url: str, *, top: str = "") -> int:
+async def upgrade(folder: Path, url: str, *, top: str = "", more: str = "") -> int:
     """Run `upgrade head` in this program and return its exit code. What is none of migrator's errors is raised."""
-    corpus.configure(folder, url, top=top)
+    corpus.configure(folder, url, top=top, more=more)
     try:
         async with asyncio.timeout(LIMIT), Migrator.open(load(str(folder / "migrator.toml"), {})) as migrator:
             await migrator.upgrade("head")
@@ -43,9 +43,12 @@ async def upgrade(folder: Path, url: str, *, top: str = "") -> int:
 
 
 class Sweep:
-    """Sweeps one project. `server` is the address of a server, `proxy` stands before it."""
+    """Sweeps one project. `server` is the address of a server, `proxy` stands before it; see `corpus.configure`."""
 
-    def __init__(self, folder: Path, server: str, proxy: Proxy, ordered: Sequence[Ordered]) -> None:
+    def __init__(
+        self, folder: Path, server: str, proxy: Proxy, ordered: Sequence[Ordered], *, top: str = "", more: str = ""
+    ) -> None:
+        self._settings = {"top": top, "more": more}
         self._folder = folder
         self._server = server
         self._proxy = proxy
@@ -56,7 +59,7 @@ class Sweep:
         """Run once without a cut, and return how many messages the client sends."""
         async with self._database() as url:
             self._proxy.reset()
-            assert await upgrade(self._folder, self._proxy.url(url)) == 0
+            assert await upgrade(self._folder, self._proxy.url(url), **self._settings) == 0
             assert await look(url, self._ordered, final=True, alone=True) == []
         self.tally.messages = self._proxy.messages
         return self._proxy.messages
@@ -71,7 +74,7 @@ class Sweep:
     async def _swept(self, url: str, number: int, what: Do) -> list[str]:
         self._proxy.reset(at(number, what))
         try:
-            code = await upgrade(self._folder, self._proxy.url(url))
+            code = await upgrade(self._folder, self._proxy.url(url), **self._settings)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is none of ours
             return [f"{type(error).__name__}: {error}"]
         self.tally.codes[code] = self.tally.codes.get(code, 0) + 1

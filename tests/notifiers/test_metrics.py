@@ -152,8 +152,9 @@ def test_every_letter_survives_the_file(tmp_path: Path) -> None:
     assert read(file.read_text())["script_execution_duration_seconds_count", f"app upgrade {odd.revision}"] == 2
 
 
-def count_many(file: str, number: int) -> None:
-    """Count one run in each of several commands, as a program of its own."""
+def count_many(file: str, number: int, together: Any) -> None:
+    """Count one run in each of several commands, as a program of its own, when all are there."""
+    together.wait(60)
     for _ in range(number):
         counted(end(RUN), textfile=Path(file))
 
@@ -162,13 +163,14 @@ def test_two_that_end_together(tmp_path: Path) -> None:
     """Commands that write one file at the same time lose nothing of each other."""
     file = tmp_path / "migrator.prom"
     many = multiprocessing.get_context("spawn")
-    programs = [many.Process(target=count_many, args=(str(file), 20)) for _ in range(3)]
+    together = many.Barrier(3)
+    programs = [many.Process(target=count_many, args=(str(file), 40, together)) for _ in range(3)]
     for each in programs:
         each.start()
     for each in programs:
         each.join()
         assert each.exitcode == 0
-    assert read(file.read_text())["script_execution_duration_seconds_count", "app upgrade a"] == 60
+    assert read(file.read_text())["script_execution_duration_seconds_count", "app upgrade a"] == 120
 
 
 def test_a_server_goes_on_counting(tmp_path: Path) -> None:

@@ -142,6 +142,9 @@ class Context(ContextBase):
         if self._sqlalchemy is not None:
             started, self._sqlalchemy = self._sqlalchemy, None
             await started.close(alive=self._link.alive)
+            if self._link.alive:  # it has JSON decoded, for everybody on this connection
+                for name in ("json", "jsonb"):
+                    await self._link.connection.reset_type_codec(name, schema="pg_catalog")
 
     def _started(self) -> "_SQLAlchemy":
         self.touched = True

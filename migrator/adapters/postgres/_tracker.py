@@ -92,8 +92,7 @@ class PostgresTracker:
         if not self._exists:
             return 0
         text = self.queries.text("delete", {"ids": list(run_ids)})
-        status = await self._link.execute(text, "delete runs", limit=LIMIT)
-        return int(status.rpartition(" ")[2])
+        return int((await self._link.fetch(text, (), "delete runs", limit=LIMIT))[0]["runs"])
 
     async def checkpoints(self, origin: str) -> "list[Checkpoint]":
         """Return how far the loops of a long change have come."""

@@ -65,6 +65,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS script_run_tracker_one_pending
     ON {tracker} ((CASE WHEN kind = 'script' THEN revision ELSE '' END)) WHERE status = 'pending';
 CREATE UNIQUE INDEX IF NOT EXISTS script_run_tracker_one_success
     ON {tracker} (revision) WHERE status = 'success' AND superseded_by = '';
+CREATE INDEX IF NOT EXISTS script_run_tracker_kept_under
+    ON {tracker} (coalesce(cursor ->> 'failed_of', cursor ->> 'origin')) WHERE cursor IS NOT NULL;
 CREATE TABLE IF NOT EXISTS {checkpoint} (
     origin     text NOT NULL,
     name       text NOT NULL,
@@ -225,8 +227,22 @@ SELECT {columns}
  LIMIT :limit
 
 -- name: delete
--- Runs go, but none that is live.
-DELETE FROM {tracker} WHERE run_id = ANY (:ids) AND superseded_by <> ''
+-- Runs go, but none that is live; and what is kept of long changes of which no run is left.
+WITH gone AS (
+    DELETE FROM {tracker} WHERE run_id = ANY (:ids) AND superseded_by <> '' RETURNING run_id, cursor),
+kept AS (
+    SELECT cursor ->> 'origin' AS origin FROM gone UNION SELECT cursor ->> 'failed_of' FROM gone),
+forgotten AS (
+    SELECT origin FROM kept
+     WHERE origin <> ''
+       AND NOT EXISTS (SELECT FROM {tracker} AS run
+                        WHERE run.cursor IS NOT NULL
+                          AND coalesce(run.cursor ->> 'failed_of', run.cursor ->> 'origin') = kept.origin
+                          AND run.run_id NOT IN (SELECT run_id FROM gone))),
+checkpoints AS (DELETE FROM {checkpoint} WHERE origin IN (SELECT origin FROM forgotten)),
+controls AS (DELETE FROM {control} WHERE origin IN (SELECT origin FROM forgotten)),
+failures AS (DELETE FROM {failures} WHERE origin IN (SELECT origin FROM forgotten))
+SELECT count(*) AS runs FROM gone
 
 -- name: start
 -- A pending run, if the fence is still ours. No row is an error of its own, which ends the transaction.
