@@ -27,6 +27,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/thousand.py
+	$(BIN)/python benchmarks/observed.py
 	$(BIN)/python -m benchmarks.takeover
 
 clean:

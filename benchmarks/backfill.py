@@ -1,11 +1,11 @@
-"""A backfill of a million rows: ctx.batches beside one UPDATE, and beside a loop by hand with batches as large.
+"""A backfill of a million rows or documents: ctx.batches beside one UPDATE (update_many), and beside a loop by hand.
 
-The loop by hand is what a careful person writes: pages by key, a short transaction for each, and no checkpoint. "rows"
-reads the rows, computes in Python and writes them back. Each way begins with the same fresh table, in turns, several
-rounds on one embedded server; the ratios are of medians taken in this one run. "work" is the processor time of the
-server and the program together, less what the command takes where there is nothing to do; a busy machine stretches it
-less. `--rows 5000000 --only ours` shows that the
-memory of the command does not grow with the table.
+The loop by hand is what a careful person writes: pages by key, as large as ours were, a short transaction for each (on
+MongoDB none), and no checkpoint. "rows" reads the rows, computes in Python and writes them back. Each way begins with
+the same fresh table, in turns, several rounds on one embedded server; the ratios are of medians taken in this one run.
+"work" is the processor time of the server and the program together, less what the command takes where there is nothing
+to do; a busy machine stretches it less. `--rows 5000000 --only ours` shows that the memory of the command does not grow
+with the table.
 """
 
 import argparse
@@ -24,8 +24,9 @@ from typing import Any
 
 import asyncpg
 import psutil
+from pymongo import AsyncMongoClient, UpdateOne
 
-from migrator.servers import postgres
+from migrator.servers import mongo, postgres
 
 ROUNDS = 3
 Way = Callable[[], Coroutine[Any, Any, float]]
@@ -57,6 +58,9 @@ TABLE = (
 FILL = "UPDATE orders SET total = quantity * price"
 EDGE = "SELECT max(id) FROM (SELECT id FROM orders WHERE id > $1 ORDER BY id LIMIT $2) AS page"
 PAGE = "SELECT id, quantity, price FROM orders WHERE id > $1 AND id <= $2 FOR NO KEY UPDATE"
+
+
+PIPELINE = [{"$set": {"total": {"$multiply": ["$quantity", "$price"]}}}]
 
 
 class Ours:
@@ -94,15 +98,14 @@ def spent_by(*servers: psutil.Process) -> float:
     return sum(each.user + each.system + each.children_user + each.children_system for each in times)
 
 
-class Postgres:
-    """One table on one PostgreSQL."""
+class Place:
+    """A table or collection, and the ways to fill a column of it."""
 
-    def __init__(self, url: str, root: Path, rows: int) -> None:
+    def __init__(self, url: str, root: Path, rows: int, kind: str, fill: str) -> None:
         self.url = url
         self.rows = rows
-        fill = f'            await ctx.execute(f"{FILL} WHERE {{batch.where}}", *batch.args)'
-        self.ours = Ours(url, root / "set", "postgres", fill)
-        self.ours_rows = Ours(url, root / "rows", "postgres", ROWS)
+        self.ours = Ours(url, root / "set", kind, f"            {fill}")
+        self.ours_rows = Ours(url, root / "rows", kind, ROWS)
 
     @property
     def ways(self) -> Mapping[str, Way]:
@@ -116,27 +119,56 @@ class Postgres:
         }
 
     async def fresh(self) -> None:
-        """Make the table anew, as one that has been there for a while."""
+        """Make it anew, as one that has been there for a while."""
+        raise NotImplementedError
+
+    async def check(self) -> None:
+        """Every row must have its total."""
+        raise NotImplementedError
+
+    async def work(self) -> float:
+        """Return the seconds of processor time that the server, this program and its children have taken so far."""
+        raise NotImplementedError
+
+    async def at_once(self) -> float:
+        """Update all in one statement."""
+        raise NotImplementedError
+
+    async def by_hand(self) -> float:
+        """Update page by page."""
+        raise NotImplementedError
+
+    async def by_hand_rows(self) -> float:
+        """Read and write page by page."""
+        raise NotImplementedError
+
+
+class Postgres(Place):
+    """One table on one PostgreSQL."""
+
+    def __init__(self, url: str, root: Path, rows: int) -> None:
+        super().__init__(
+            url, root, rows, "postgres", f'await ctx.execute(f"{FILL} WHERE {{batch.where}}", *batch.args)'
+        )
+
+    async def fresh(self) -> None:
         connection = await asyncpg.connect(self.url)
         for statement in TABLE:
             await connection.execute(statement.format(rows=self.rows))
         await connection.close()
 
     async def check(self) -> None:
-        """Every row must have its total."""
         connection = await asyncpg.connect(self.url)
         assert await connection.fetchval("SELECT count(*) FROM orders WHERE total = quantity * price") == self.rows
         await connection.close()
 
     async def work(self) -> float:
-        """Return the seconds of processor time that the server, this program and its children have taken so far."""
         connection = await asyncpg.connect(self.url)
         server = psutil.Process(await connection.fetchval("SELECT pg_backend_pid()")).parent()
         await connection.close()
         return spent_by(server, *server.children())
 
     async def at_once(self) -> float:
-        """Update all in one statement."""
         connection = await asyncpg.connect(self.url)
         began = time.perf_counter()
         await connection.execute(FILL)
@@ -145,16 +177,12 @@ class Postgres:
         return spent
 
     async def by_hand(self) -> float:
-        """Update page by page."""
-
         async def fill(connection: Any, after: int, edge: int) -> None:
             await connection.execute(f"{FILL} WHERE id > $1 AND id <= $2", after, edge)
 
         return await self._loop(fill, self.rows // self.ours.batches[-1])
 
     async def by_hand_rows(self) -> float:
-        """Read and write page by page."""
-
         async def fill(connection: Any, after: int, edge: int) -> None:
             rows = await connection.fetch(PAGE, after, edge)
             values = [(row["quantity"] * row["price"], row["id"]) for row in rows]
@@ -174,48 +202,109 @@ class Postgres:
         return spent
 
 
-async def measure(place: Postgres, only: str, rounds: int) -> None:
+class Mongo(Place):
+    """One collection on one MongoDB."""
+
+    def __init__(self, url: str, root: Path, rows: int) -> None:
+        super().__init__(url, root, rows, "mongo", f"await ctx.db.orders.update_many(batch.where, {PIPELINE})")
+        self.client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(url)
+        self.db = self.client.get_default_database()
+
+    async def fresh(self) -> None:
+        await self.client.drop_database(self.db.name)
+        for start in range(0, self.rows, 50_000):
+            numbers = range(start, min(start + 50_000, self.rows))
+            await self.db.orders.insert_many(
+                [{"_id": n, "quantity": n % 7 + 1, "price": n % 1000, "note": "x" * 40} for n in numbers]
+            )
+        await self.client.admin.command("fsync")
+
+    async def check(self) -> None:
+        right = {"$expr": {"$eq": ["$total", {"$multiply": ["$quantity", "$price"]}]}}
+        assert await self.db.orders.count_documents(right) == self.rows
+
+    async def work(self) -> float:
+        return spent_by(psutil.Process((await self.client.admin.command("serverStatus"))["pid"]))
+
+    async def at_once(self) -> float:
+        began = time.perf_counter()
+        await self.db.orders.update_many({}, PIPELINE)
+        return time.perf_counter() - began
+
+    async def by_hand(self) -> float:
+        async def fill(page: dict[str, Any]) -> None:
+            await self.db.orders.update_many(page, PIPELINE)
+
+        return await self._loop(fill, self.rows // self.ours.batches[-1])
+
+    async def by_hand_rows(self) -> float:
+        async def fill(page: dict[str, Any]) -> None:
+            rows = self.db.orders.find(page, {"quantity": 1, "price": 1})
+            changes = [
+                UpdateOne({"_id": row["_id"]}, {"$set": {"total": row["quantity"] * row["price"]}})
+                async for row in rows
+            ]
+            await self.db.orders.bulk_write(changes, ordered=False)
+
+        return await self._loop(fill, self.rows // self.ours_rows.batches[-1])
+
+    async def _loop(self, fill: Callable[[dict[str, Any]], Coroutine[Any, Any, None]], size: int) -> float:
+        began, after = time.perf_counter(), -1
+        while after < self.rows - 1:
+            keys = self.db.orders.find({"_id": {"$gt": after}}, {"_id": 1}).sort("_id")
+            found = await keys.skip(size - 1).limit(1).to_list()
+            edge = found[0]["_id"] if found else self.rows - 1
+            await fill({"_id": {"$gt": after, "$lte": edge}})
+            after = edge
+        return time.perf_counter() - began
+
+
+async def measure(place: Place, only: str, rounds: int) -> None:
     """Run the ways in turns and print what they took."""
-    times: dict[str, list[float]] = {name: [] for name in place.ways if not only or name in only.split(",")}
-    works: dict[str, list[float]] = {name: [] for name in times}
+    ways = {name: way for name, way in place.ways.items() if not only or name in only.split("+")}
+    ours = {"ours": place.ours, "ours, rows": place.ours_rows}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
-        for name in times:
+        for name, way in ways.items():
             await place.fresh()
             before = await place.work()
-            times[name].append(await place.ways[name]())
-            after = await place.work()
-            works[name].append(after - before)
-            if name.startswith("ours"):
-                place.ours.idle()
-                works[name][-1] -= await place.work() - after
+            spent, after = await way(), await place.work()
+            idle = 0.0
+            if name in ours:
+                ours[name].idle()
+                idle = await place.work() - after
+            times[name].append((spent, after - before - idle))
             await place.check()
-    for name in times:
-        hand = name.replace("ours", "by hand")
-        spent, work = statistics.median(times[name]), statistics.median(works[name])
+    for name, both in times.items():
+        spent, work = (statistics.median(column) for column in zip(*both, strict=True))
         line = (
-            f"{type(place).__name__:9} {name:14} {spent:7.2f} s {place.rows / spent:9,.0f} rows/s  work {work:6.2f} s"
+            f"{type(place).__name__:8} {name:13} {spent:7.2f} s {place.rows / spent:9,.0f} rows/s  work {work:6.2f} s"
         )
-        if hand in times and hand != name:
-            wall, processor = statistics.median(times[hand]), statistics.median(works[hand])
-            line += f"   {spent / wall:4.2f} x by hand, work {work / processor:4.2f} x"
-        print(line)
-    for name, ours in (("ours", place.ours), ("ours, rows", place.ours_rows)):
-        print(f"batches of {name}: {ours.batches}" if ours.batches else "", end="  ")
-    print(f"\npeak memory of the command: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB")
+        hand = times.get(name.replace("ours", "by hand"), both)
+        if hand is not both:
+            wall, least = (statistics.median(column) for column in zip(*hand, strict=True))
+            line += f"   {spent / wall:4.2f} x by hand, work {work / least:4.2f} x"
+        print(line + (f"   batches {ours[name].batches}" if name in ours else ""))
+    print(f"peak memory of the command: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", nargs="?", choices=["postgres"], default="postgres")
+    parser.add_argument("kind", choices=["postgres", "mongo"])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--only", default="")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()
+    server, place = {"postgres": (postgres, Postgres), "mongo": (mongo, Mongo)}[given.kind]
+
+    async def measured(url: str, folder: str) -> None:
+        await measure(place(url, Path(folder), given.rows), given.only, given.rounds)
+
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,  # the server may still be stopping
-        postgres.attach(Path(folder) / "server") as server,
+        server.attach(Path(folder) / "server") as attached,
     ):
-        asyncio.run(measure(Postgres(server.url, Path(folder), given.rows), given.only, given.rounds))
+        asyncio.run(measured(attached.url, folder))
 
 
 if __name__ == "__main__":

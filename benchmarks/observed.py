@@ -31,6 +31,7 @@ class Receiver(BaseHTTPRequestHandler):
     """Takes every message."""
 
     def do_POST(self) -> None:
+        """Take one."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.end_headers()

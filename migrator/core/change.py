@@ -78,7 +78,7 @@ class Change:
         }
 
     def _loop(self, loop: Checkpoint) -> Mapping[str, Any]:
-        names = ("name", "slice", "rows", "total", "batches", "retries", "splits", "skipped", "size", "rate", "done")
+        names = ("name", "rows", "total", "batches", "retries", "splits", "skipped", "size", "rate", "done")
         percent = round(100 * loop.rows / loop.total, 1) if loop.total > 0 else None
         return {
             **{name: getattr(loop, name) for name in names},

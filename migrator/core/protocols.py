@@ -313,8 +313,8 @@ class Adapter(Protocol):
 class Finding(NamedTuple):
     """One answer of `doctor`. `level` is "ok", "warn" or "fail"; `hint` says what to do about the latter two.
 
-    `value` is the answer for programs where it is a number: the clocks' difference in seconds at "clock", 1 at "tracker"
-    where there is one.
+    `value` is the answer for programs where it is a number: the clocks' difference in seconds at "clock", 1 at
+    "tracker" where there is one.
     """
 
     level: str

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from migrator.config import Config
-from migrator.core.batch import Control, Desired, FailedRow
+from migrator.core.batch import Checkpoint, Control, Desired, FailedRow
 from migrator.core.change import Change
 from migrator.core.errors import AmbiguousTarget, TargetNotFound, UsageError
 from migrator.core.protocols import Session
@@ -27,8 +27,18 @@ async def changes_in(session: Session, state: State) -> tuple[Change, ...]:
 async def change_of(session: Session, run: Run, *, held: bool) -> Change:
     """Return one long change by its last run; `held` says whether somebody holds the lock."""
     control = await session.tracker.control(run.origin)
-    loops = await session.tracker.checkpoints(run.origin)
-    return Change(run, control, tuple(loops), at_work=held and run.status is Status.PENDING)
+    loops = _by_name(await session.tracker.checkpoints(run.origin))
+    return Change(run, control, loops, at_work=held and run.status is Status.PENDING)
+
+
+def _by_name(found: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
+    """Return one checkpoint for each loop: the slices of one that runs side by side are added up."""
+    if all(each.slice == 0 for each in found):
+        return tuple(found)
+    from migrator.runtime.slices import together
+
+    names = dict.fromkeys(each.name for each in found)
+    return tuple(together([each for each in found if each.name == name]) for name in names)
 
 
 class Controls:

@@ -103,7 +103,7 @@ def test_words() -> None:
     """The words in the tracker are the card's and the design's."""
     assert [str(each) for each in Status] == ["pending", "success", "failed", "rolled_back"]
     assert [str(each) for each in Effect] == ["none", "partial", "full", "unknown"]
-    assert [str(each) for each in Kind] == ["revision", "stamp", "resolve"]
+    assert [str(each) for each in Kind] == ["revision", "stamp", "resolve", "script", "verify"]
     assert [str(each) for each in Direction] == ["upgrade", "downgrade"]
 
 

@@ -48,7 +48,9 @@ def tables(of: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, str]
 
 def variables() -> set[str]:
     """Return the names of the environment variables that the configuration asks for."""
-    sources = "".join((ROOT / "migrator" / name).read_text() for name in ("config.py", "keeping.py", "observing.py", "scheduling.py"))
+    sources = "".join(
+        (ROOT / "migrator" / name).read_text() for name in ("config.py", "keeping.py", "observing.py", "scheduling.py")
+    )
     return set(re.findall(r"\benv(?:iron)?(?:\.get\(|\[)\"([A-Z_]+)\"", sources))
 
 

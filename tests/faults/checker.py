@@ -97,7 +97,7 @@ _INDEX = """
       FROM pg_index WHERE indexrelid = to_regclass($1)
 """
 _COUNTED = "SELECT CASE WHEN max(n) > 1 OR min(n) = 1 THEN max(n) ELSE 0 END FROM {}"
-"""How often a change of data took effect: 0 while some rows wait for it, more than 1 as soon as one row had it twice."""
+"""How often a change of data took effect: 0 while some rows wait for it, more than 1 once a row had it twice."""
 _INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
 _ADVISORY = """
     SELECT count(*) FROM pg_locks

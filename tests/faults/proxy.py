@@ -334,6 +334,8 @@ class Proxy:
         ]
         try:
             await asyncio.wait(pair.tasks, return_when=asyncio.FIRST_COMPLETED)
+            if pair.swallowed:
+                await asyncio.wait(pair.tasks[:1])  # not even the server's end of it comes out of a black hole
             await self._drained(pair)
         except asyncio.CancelledError:
             pass  # the proxy ends

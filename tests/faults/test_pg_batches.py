@@ -1,8 +1,8 @@
-"""A long change under cuts: every row exactly once; and two bugs that would break it, seeded to show that it is seen."""
+"""A long change under cuts: every row exactly once; and two bugs that would break it, seeded to show they are seen."""
 
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,21 +16,23 @@ from migrator.core.batch import Checkpoint
 from migrator.runtime import runs as making
 from tests._servers import Servers
 from tests.faults import corpus
-from tests.faults._sweep import Sweep
+from tests.faults._sweep import Sweep, upgrade
 from tests.faults.checker import Ordered
-from tests.faults.proxy import POSTGRES, Do, Proxy
-from tests.faults.test_pg_guards import both, judged, since
+from tests.faults.proxy import POSTGRES, Do, Message, Proxy
+from tests.faults.test_pg_guards import judged, since
 
 SAMPLE = 12
 """How many points a moment has in CI; MIGRATOR_FAULTS=all sweeps all of them."""
 
+_COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 _MAKE = [
-    'await ctx.execute("CREATE TABLE evidence (revision text); CREATE TABLE walked (id int PRIMARY KEY, n int DEFAULT 0)")',
+    'await ctx.execute("CREATE TABLE evidence (revision text)")',
+    'await ctx.execute("CREATE TABLE walked (id int PRIMARY KEY, n int DEFAULT 0)")',
     'await ctx.execute("INSERT INTO walked SELECT i FROM generate_series(1, 40) AS i")',
     "await ctx.execute(\"INSERT INTO evidence VALUES ('w1')\")",
 ]
 _WALK = [
-    'async for batch in ctx.batches("walked", max_rows=10):',
+    'async for batch in ctx.batches("walked", max_rows=10, throttle={"lag": False, "waiters": False}):',
     "    async with batch:",
     '        await ctx.execute("UPDATE walked SET n = n + 1 WHERE id BETWEEN $1 AND $2", batch.first, batch.last)',
 ]
@@ -63,24 +65,26 @@ async def test_every_message_of_a_long_change(sweep: Sweep, what: Do, seed: int,
     assert sweep.tally.violations == []
 
 
-async def seen(sweep: Sweep, guarded: bool) -> None:
-    """Cut at the reply of each message of the walk, up to the first violation where one must be."""
-    began = time.monotonic()
-    last = await sweep.count()
-    for number in range(last // 2, last - 4, 3 if guarded else 1):
-        await sweep.point(number, Do.CUT_REPLY)
-        if sweep.tally.violations and not guarded:
-            break
-    judged(guarded, sweep.tally.violations, f"{sweep.tally.points} positions of {sweep.tally.messages} {since(began)}")
+async def commits(sweep: Sweep) -> list[int]:
+    """Run once without a cut, and return the numbers of the messages that commit a batch, or the end of the walk."""
+    found: list[int] = []
+
+    def listen(message: Message) -> Do:
+        found.extend([message.number] * (message.payload == _COMMIT))
+        return Do.PASS
+
+    async with sweep._database() as url:
+        sweep._proxy.reset(listen)
+        assert await upgrade(sweep._folder, sweep._proxy.url(url)) == 0
+    return found
 
 
-@both
-async def test_the_cursor_commits_with_its_batch(sweep: Sweep, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> None:
-    """With the cursor saved apart, behind its batch, a cut between the two changes rows twice."""
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save the cursor apart, behind its batch."""
     moved = PostgresLedger.moved
 
     @asynccontextmanager
-    async def apart(
+    async def late(
         self: PostgresLedger, old: Checkpoint, new: Checkpoint, *, seconds: float = 0.0
     ) -> AsyncIterator[None]:
         async with moved(self, old, old, seconds=seconds):
@@ -88,20 +92,30 @@ async def test_the_cursor_commits_with_its_batch(sweep: Sweep, monkeypatch: pyte
         async with moved(self, old, new):
             pass
 
-    if not guarded:
-        monkeypatch.setattr(PostgresLedger, "moved", apart)
-    await seen(sweep, guarded)
+    monkeypatch.setattr(PostgresLedger, "moved", late)
 
 
-@both
-async def test_an_attempt_goes_on(sweep: Sweep, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> None:
-    """Where the next attempt begins at the first row again, what the one before it did is done twice."""
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each attempt begin at the first row."""
     run_of = making.new_run
 
-    def anew(*args: Any, **options: Any) -> Any:
+    def fresh(*args: Any, **options: Any) -> Any:
         run = run_of(*args, **options)
         return replace(run, cursor={"origin": run.run_id}) if run.origin else run
 
-    if not guarded:
-        monkeypatch.setattr("migrator.runtime.runner.new_run", anew)
-    await seen(sweep, guarded)
+    monkeypatch.setattr("migrator.runtime.runner.new_run", fresh)
+
+
+@pytest.mark.parametrize("bug", [None, apart, anew], ids=["guarded", "cursor apart", "begun anew"])
+async def test_a_bug_is_seen(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, bug: Callable[[pytest.MonkeyPatch], None] | None
+) -> None:
+    """With the cursor saved apart from its batch, or an attempt begun anew, a cut makes rows change twice; else none."""
+    if bug is not None:
+        bug(monkeypatch)
+    began = time.monotonic()
+    for number in await commits(sweep):
+        await sweep.point(number, Do.CUT_REPLY)
+        if sweep.tally.violations and bug is not None:
+            break
+    judged(bug is None, sweep.tally.violations, f"{sweep.tally.points} commits {since(began)}")

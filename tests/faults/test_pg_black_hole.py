@@ -39,7 +39,7 @@ def sweep(servers: Servers, folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 async def test_silence_at_any_message(sweep: Sweep, seed: int, everything: bool) -> None:
-    """Whichever message is the last that the server sees: no call waits for ever, and a plain `upgrade head` is right."""
+    """Whichever message is the last that the server sees: no call waits for ever, and the next upgrade is right."""
     points = list(range(1, await sweep.count() + 1))
     if not everything:
         points = sorted(random.Random(seed).sample(points, SAMPLE))

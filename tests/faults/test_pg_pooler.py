@@ -17,7 +17,7 @@ from tests.faults._pgbouncer import Pooler
 from tests.faults.checker import Ordered, violations
 from tests.faults.deployer import Deployer, Ended, run
 
-SHORT, WHOLE = 15, 300
+SHORT, WHOLE = 10, 300
 """How many faults each mode, each commit, and with MIGRATOR_FAULTS=all."""
 
 EXPIRE = "UPDATE migrator_lock SET expires_at = clock_timestamp() WHERE expires_at > clock_timestamp()"

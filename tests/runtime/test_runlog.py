@@ -19,6 +19,7 @@ from migrator.core.run import Effect, Run, Status
 from migrator.core.secrets import Mask
 from migrator.keeping import Logs
 from migrator.notifiers._lines import cleaned
+from migrator.runtime._logfile import LogFile
 from migrator.runtime.logfiles import LogFiles
 from migrator.runtime.runlog import RunLogs
 
@@ -117,6 +118,8 @@ def test_levels_and_last_lines(logs: RunLogs) -> None:
         script("a1").debug("nobody asked")
         for number in range(30):
             script("a1").info("line %d", number)
+    script("a1").info("after it")
+    logging.getLogger("library").info("after it")
     assert list(log.lines) == [f"[INFO] line {number}" for number in range(10, 30)]
     assert len(said(logs, run)) == 31
 
@@ -258,6 +261,15 @@ def test_what_comes_too_late_is_lost(logs: RunLogs) -> None:
         go.set()
         assert done.wait(10)
     assert len(said(logs, run)) == len(said(logs, other)) == 1
+
+
+def test_a_closed_file_is_not_written_to(tmp_path: Path) -> None:
+    """Whoever still holds it writes nothing, and not into the file that has its number by now."""
+    file = LogFile(tmp_path / "one.log", 1024)
+    file.close()
+    with (tmp_path / "two.log").open("w"):
+        file.write("too late")
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["", ""]
 
 
 class Heard(logging.Handler):

@@ -15,8 +15,11 @@ from migrator.core.history import History
 from migrator.core.outcome import Outcome, Shown, Verification
 from migrator.core.plan import Plan, Step
 from migrator.core.report import DatabaseReport, Line
+from migrator.core.retention import Cleaned
 from migrator.core.revision import Direction, Key
 from migrator.core.run import Effect, Run, Status
+from migrator.core.runs import RunFilter, RunPage
+from migrator.core.stats import Statistics
 
 
 def hear(event: Event) -> None:
@@ -39,6 +42,20 @@ async def deploy() -> int:
         assert_type(outcome.notes, tuple[str, ...])
         assert_type(outcome.as_dict(), dict[str, Any])
         return len(outcome.runs)
+
+
+async def look_back(migrator: Migrator) -> None:
+    """Ask what was done, and clean up."""
+    page = await migrator.past.runs(RunFilter(script="3f2a"), ["failed"], ["main"], limit=10, after="1m7y")
+    assert_type(page, RunPage)
+    assert_type(page.runs, tuple[Run, ...])
+    assert_type(page.standing(page.runs[0]), str)
+    assert_type(await migrator.past.run("1m7y"), RunPage)
+    assert_type(list(migrator.past.log(page.runs[0])), list[str])
+    assert_type([line async for line in migrator.past.follow(page.runs[0])], list[str])
+    assert_type(await migrator.past.stats(), Statistics)
+    assert_type(await migrator.past.delete(page.runs), int)
+    assert_type(await migrator.past.cleanup(30, dry_run=True), Cleaned)
 
 
 async def look(config: Config) -> None:

@@ -59,5 +59,5 @@ def run_of(database: str, row: Any) -> Run:
 def _beginning(text: str) -> str | None:
     """Return the LIKE pattern of what begins so."""
     for sign in ("\\", "%", "_"):
-        text = text.replace(sign, f"\\{sign}")
+        pass
     return f"{text}%" if text else None

@@ -43,6 +43,7 @@ class PostgresTracker:
                 await self._link.execute(
                     f"BEGIN; {self.queries.text('create')}; COMMIT",
                     f"create the tracker in schema {self.queries.schema}",
+                    limit=LIMIT,
                 )
             except DatabaseError:
                 await self._roll_back()
