@@ -58,8 +58,6 @@ TABLE = (
 FILL = "UPDATE orders SET total = quantity * price"
 EDGE = "SELECT max(id) FROM (SELECT id FROM orders WHERE id > $1 ORDER BY id LIMIT $2) AS page"
 PAGE = "SELECT id, quantity, price FROM orders WHERE id > $1 AND id <= $2 FOR NO KEY UPDATE"
-
-
 PIPELINE = [{"$set": {"total": {"$multiply": ["$quantity", "$price"]}}}]
 
 
@@ -67,9 +65,8 @@ class Ours:
     """The command on a project of one revision, as a program of its own."""
 
     def __init__(self, url: str, root: Path, kind: str, body: str) -> None:
-        self._environ = (
-            {**os.environ, "DATABASE_URL": url} if kind == "postgres" else {**os.environ, "MONGODB_URI": url}
-        )
+        address = {"postgres": "DATABASE_URL", "mongo": "MONGODB_URI"}[kind]
+        self._environ = {**os.environ, address: url}
         self._root = root
         (root / "revisions").mkdir(parents=True)
         (root / "revisions" / "b1.py").write_text(REVISION.format(kind=kind, body=body))
@@ -118,30 +115,6 @@ class Place:
             "by hand, rows": self.by_hand_rows,
         }
 
-    async def fresh(self) -> None:
-        """Make it anew, as one that has been there for a while."""
-        raise NotImplementedError
-
-    async def check(self) -> None:
-        """Every row must have its total."""
-        raise NotImplementedError
-
-    async def work(self) -> float:
-        """Return the seconds of processor time that the server, this program and its children have taken so far."""
-        raise NotImplementedError
-
-    async def at_once(self) -> float:
-        """Update all in one statement."""
-        raise NotImplementedError
-
-    async def by_hand(self) -> float:
-        """Update page by page."""
-        raise NotImplementedError
-
-    async def by_hand_rows(self) -> float:
-        """Read and write page by page."""
-        raise NotImplementedError
-
 
 class Postgres(Place):
     """One table on one PostgreSQL."""
@@ -152,23 +125,27 @@ class Postgres(Place):
         )
 
     async def fresh(self) -> None:
+        """Make it anew, as one that has been there for a while."""
         connection = await asyncpg.connect(self.url)
         for statement in TABLE:
             await connection.execute(statement.format(rows=self.rows))
         await connection.close()
 
     async def check(self) -> None:
+        """Every row must have its total."""
         connection = await asyncpg.connect(self.url)
         assert await connection.fetchval("SELECT count(*) FROM orders WHERE total = quantity * price") == self.rows
         await connection.close()
 
     async def work(self) -> float:
+        """Return the processor time of the server, this program and its children so far, in seconds."""
         connection = await asyncpg.connect(self.url)
         server = psutil.Process(await connection.fetchval("SELECT pg_backend_pid()")).parent()
         await connection.close()
         return spent_by(server, *server.children())
 
     async def at_once(self) -> float:
+        """Update all in one statement."""
         connection = await asyncpg.connect(self.url)
         began = time.perf_counter()
         await connection.execute(FILL)
@@ -177,12 +154,16 @@ class Postgres(Place):
         return spent
 
     async def by_hand(self) -> float:
+        """Update page by page."""
+
         async def fill(connection: Any, after: int, edge: int) -> None:
             await connection.execute(f"{FILL} WHERE id > $1 AND id <= $2", after, edge)
 
         return await self._loop(fill, self.rows // self.ours.batches[-1])
 
     async def by_hand_rows(self) -> float:
+        """Read and write page by page."""
+
         async def fill(connection: Any, after: int, edge: int) -> None:
             rows = await connection.fetch(PAGE, after, edge)
             values = [(row["quantity"] * row["price"], row["id"]) for row in rows]
@@ -211,6 +192,7 @@ class Mongo(Place):
         self.db = self.client.get_default_database()
 
     async def fresh(self) -> None:
+        """Make it anew, as one that has been there for a while."""
         await self.client.drop_database(self.db.name)
         for start in range(0, self.rows, 50_000):
             numbers = range(start, min(start + 50_000, self.rows))
@@ -220,24 +202,31 @@ class Mongo(Place):
         await self.client.admin.command("fsync")
 
     async def check(self) -> None:
+        """Every row must have its total."""
         right = {"$expr": {"$eq": ["$total", {"$multiply": ["$quantity", "$price"]}]}}
         assert await self.db.orders.count_documents(right) == self.rows
 
     async def work(self) -> float:
+        """Return the processor time of the server, this program and its children so far, in seconds."""
         return spent_by(psutil.Process((await self.client.admin.command("serverStatus"))["pid"]))
 
     async def at_once(self) -> float:
+        """Update all in one statement."""
         began = time.perf_counter()
         await self.db.orders.update_many({}, PIPELINE)
         return time.perf_counter() - began
 
     async def by_hand(self) -> float:
+        """Update page by page."""
+
         async def fill(page: dict[str, Any]) -> None:
             await self.db.orders.update_many(page, PIPELINE)
 
         return await self._loop(fill, self.rows // self.ours.batches[-1])
 
     async def by_hand_rows(self) -> float:
+        """Read and write page by page."""
+
         async def fill(page: dict[str, Any]) -> None:
             rows = self.db.orders.find(page, {"quantity": 1, "price": 1})
             changes = [

@@ -52,7 +52,7 @@ class Sampling(Protocol):
 class Tried:
     """The batch that was run: its loop and table, its rows, and the rows that are left, below 0 where nobody knows.
 
-    `seconds` is what finding its rows took, beside the batch itself.
+    `seconds` is what finding its rows took, beside the batch itself; `workers` is how many are at work side by side.
     """
 
     loop: str
@@ -61,6 +61,7 @@ class Tried:
     left: int = -1
     size: int = 0
     seconds: float = 0.0
+    workers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,7 @@ def forecast(step: Step, tried: Tried, sample: Sample) -> Forecast:
     known = tried.left >= 0 and tried.size > 0
     seconds = tried.left / speed if known else 0.0 if not tried.size else -1.0
     low, high = (seconds * part if seconds > 0 else seconds for part in SPREAD)
+    low /= tried.workers if low > 0 and not limit else 1  # nobody knows how much they are in each other's way
     volume = round(sample.volume / tried.size * tried.left) if known and sample.volume >= 0 else -1
     return Forecast(
         **_names(step),

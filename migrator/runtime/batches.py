@@ -82,6 +82,8 @@ class Loops:
             )
         if on_error not in ON_ERROR:
             raise UsageError(f"on_error is {on_error!r}", hint='It takes "stop" or "skip".')
+        if settings.odd:
+            raise UsageError(f"ctx.batches: {settings.odd}")
         if not ledger.exactly_once:
             self._repeat(f"{walk.source} is on a server without transactions")
         loop_name = name or walk.source

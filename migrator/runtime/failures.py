@@ -146,9 +146,10 @@ def answered(doubt: Unanswered, state: State) -> Outcome:
     landed = after is not None and after.run_id == run.run_id if run.direction is Direction.UPGRADE else after is None
     again = f"Run `migrator {run.direction}` again; it goes on from there."
     if not landed:
+        there = f"What the checkpoints of {run.key} say" if run.origin else f"Nothing of {run.key}"
         raise ConnectionLost(
             f"{doubt.cause.message}; the tracker, read again under the lock, says that the commit did not arrive",
-            state=f"Nothing of {run.key} is in the database. {len(doubt.done)} before it are done and kept.",
+            state=f"{there} is in the database. {len(doubt.done)} before it are done and kept.",
             hint=again,
         )
     done = (*doubt.done, run.moved(Status.SUCCESS, Effect.FULL, reason="recovered"))

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -62,8 +63,19 @@ async def _kept(step: Step, state: State, session: Session) -> Mapping[str, Chec
     run = state.resumable.get(step.key)
     if run is None or run.direction is not step.direction:
         return {}
-    kept = await session.tracker.checkpoints(str((run.cursor or {})["origin"]))
-    return {each.name: each for each in kept}
+    kept = await session.tracker.checkpoints(run.origin)
+    names = dict.fromkeys(each.name for each in kept)
+    return {name: _one([each for each in kept if each.name == name]) for name in names}
+
+
+def _one(slices: Sequence[Checkpoint]) -> Checkpoint:
+    """Return where a loop goes on: the first of its slices that is not done, with what all of them did."""
+    if len(slices) == 1:
+        return slices[0]
+    from migrator.runtime.slices import together
+
+    first = next((each for each in slices if not each.done), slices[0])
+    return replace(together(slices), low=first.low, cursor=first.cursor, high=first.high)
 
 
 class _Sampler:
@@ -118,10 +130,10 @@ class _Sampler:
         workers: int,
     ) -> AsyncIterator["_Batch"]:
         """Return the loop of one batch. Nothing holds it back, and it keeps no checkpoint."""
-        del ledger, on_error, throttle, workers
-        return self._one(walk, name or walk.source, settings)
+        del ledger, on_error, throttle
+        return self._walk(walk, name or walk.source, settings, workers)
 
-    async def _one(self, walk: Walk, name: str, settings: Settings) -> AsyncIterator["_Batch"]:
+    async def _walk(self, walk: Walk, name: str, settings: Settings, workers: int) -> AsyncIterator["_Batch"]:
         if self._context is None:
             raise AssertionError("a loop of a step that does not run")
         extent, kept = await walk.extent(), self._kept.get(name, Checkpoint(origin="", name=name))
@@ -139,7 +151,7 @@ class _Sampler:
             if not batch.left:
                 raise UsageError(f"a batch of {name} was not entered")
         size = 0 if page is None else page.size
-        tried = Tried(name, walk.source, settings, left if size else 0, size, spent)
+        tried = Tried(name, walk.source, settings, left if size else 0, size, spent, workers)
         self.found = forecast(self.step, tried, self._context.sample)
         raise _Enough
 

@@ -35,6 +35,12 @@ def test_the_rate_that_was_asked_for() -> None:
     assert told(replace(TRIED, settings=Settings(max_rows_per_second=500))).seconds == 200
 
 
+def test_several_at_once() -> None:
+    """Workers side by side may be as much faster as they are many, and may be no faster at all."""
+    found = told(replace(TRIED, workers=4))
+    assert (found.low, found.seconds, found.high) == (1.2, 10, 20)
+
+
 def test_nobody_knows_how_many() -> None:
     """Without a number of rows there is a speed, and neither a time nor a volume."""
     found = told(replace(TRIED, left=-1))

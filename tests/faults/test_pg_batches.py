@@ -110,7 +110,7 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_bug_is_seen(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, bug: Callable[[pytest.MonkeyPatch], None] | None
 ) -> None:
-    """With the cursor saved apart from its batch, or an attempt begun anew, a cut makes rows change twice; else none."""
+    """With the cursor saved apart from its batch, or an attempt begun anew, a cut makes rows change twice."""
     if bug is not None:
         bug(monkeypatch)
     began = time.monotonic()

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from migrator.adapters.postgres._link import LIMIT, Link
-from migrator.adapters.postgres._queries import Queries
+from migrator.adapters.postgres._queries import Queries, decoded
 from migrator.core.batch import Checkpoint, Control, Desired, FailedRow, Position
 
 _JSON = ("low", "high", "cursor", "throttled")
@@ -17,7 +17,7 @@ async def control(link: Link, queries: Queries, origin: str) -> Control:
     """Return what people want of a long change."""
     text = queries.text("control", {"origin": origin})
     for row in await link.fetch(text, (), "read what is asked of the change", limit=LIMIT):
-        return Control(Desired(row["desired"]), row["by"], row["reason"], json.loads(row["settings"]), row["at"])
+        return Control(Desired(row["desired"]), row["by"], row["reason"], decoded(row["settings"]), row["at"])
     return Control()
 
 
@@ -35,7 +35,7 @@ def checkpoint_of(row: Any) -> Checkpoint:
     """Return a row as a checkpoint."""
     values = {each.name: row[each.name] for each in fields(Checkpoint)}
     for name in _JSON:
-        values[name] = json.loads(values[name]) if values[name] is not None else None
+        values[name] = decoded(values[name])
     for name in _PLACES:
         values[name] = None if values[name] is None else tuple(values[name])
     return Checkpoint(**values)
@@ -43,4 +43,4 @@ def checkpoint_of(row: Any) -> Checkpoint:
 
 def failed_of(row: Any) -> FailedRow:
     """Return a row as a row that was passed over."""
-    return FailedRow(row["name"], tuple(json.loads(row["key"])), row["run_id"], row["error"], row["at"])
+    return FailedRow(row["name"], tuple(decoded(row["key"])), row["run_id"], row["error"], row["at"])

@@ -73,6 +73,11 @@ class Queries:
         return self._ready[name]
 
 
+def decoded(value: Any) -> Any:
+    """Return a JSON value of the server; while SQLAlchemy is on the connection, it has decoded it already."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
 def literal(value: Any) -> str:
     """Return a value as an SQL literal. Text loses its NULs, which PostgreSQL cannot store."""
     if isinstance(value, str):

@@ -1,9 +1,9 @@
 """A row of the tracker as a run, and a filter of runs as the values of its query."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from migrator.adapters.postgres._queries import decoded
 from migrator.core.revision import Direction
 from migrator.core.run import COLUMNS, Effect, Kind, Run, Status
 from migrator.core.runs import RunFilter
@@ -48,7 +48,7 @@ def run_of(database: str, row: Any) -> Run:
     values.setdefault("revision", "")
     for name, value in values.items():
         if name in _JSON:
-            values[name] = json.loads(value) if value else None
+            values[name] = decoded(value)
         elif name in _WORDS:
             values[name] = _WORDS[name](value)
         elif name in _TIMES:
@@ -59,5 +59,5 @@ def run_of(database: str, row: Any) -> Run:
 def _beginning(text: str) -> str | None:
     """Return the LIKE pattern of what begins so."""
     for sign in ("\\", "%", "_"):
-        pass
+        text = text.replace(sign, f"\\{sign}")
     return f"{text}%" if text else None

@@ -1,11 +1,10 @@
 """The way along a table's key: pages by keyset, never by offset, so that each costs the same."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from migrator.adapters.postgres._link import LIMIT, Link
-from migrator.adapters.postgres._queries import identifier
+from migrator.adapters.postgres._queries import decoded, identifier
 from migrator.core.batch import Extent, Page, Position
 from migrator.core.errors import UsageError
 
@@ -59,7 +58,7 @@ class PostgresWalk:
         await self._know_key()
         (size,) = await self._fetch(_SIZE, (self._table,), "look at the size of the table")
         plan = await self._fetch(f"EXPLAIN (FORMAT JSON) SELECT FROM {self._table}", (), "estimate the rows")
-        rows = self._rows = int(json.loads(plan[0][0])[0]["Plan"]["Plan Rows"])
+        rows = self._rows = int(decoded(plan[0][0])[0]["Plan"]["Plan Rows"])
         order = ", ".join(f"own.{name} DESC" for name in self._names())  # not the texts, which have the same names
         texts = ", ".join(f"own.{name}::text" for name in self._names())
         text = f"SELECT {texts} FROM {self._table} AS own ORDER BY {order} LIMIT 1"  # noqa: S608 - quoted identifiers

@@ -280,21 +280,28 @@ async def test_a_commit_that_nobody_can_look_up_is_unknown(
             pass
 
 
-async def test_taken_over_in_the_middle_of_a_batch(ctx: Context, ground: Ground, session: MongoSession) -> None:
-    """The new holder ends the open batch on the server, and from then on none of the old one's begins."""
-    ledger, old, new, page = await _begun(ctx)
-    with pytest.raises(DatabaseError):
-        async with ledger.moved(old, new):
-            await ctx.db.things.update_many(page.where, ADD)
-            ground.expire()
-            async with ground.adapter().session() as newer:
-                assert await newer.lock.acquire(ground.owner("bob")) == 2
-                await newer.lock.release()
-    assert ground.db.things.count_documents({"n": 1}) == 0
-    for _ in range(2):
-        with pytest.raises(TrackerRefused):
-            async with ledger.moved(old, new):
-                pytest.fail("it must not begin")
+@pytest.mark.parametrize("apart", [False, True])
+async def test_taken_over_in_the_middle_of_a_batch(ctx: Context, ground: Ground, apart: bool) -> None:
+    """The new holder ends the open batch on the server, also that of a slice on another connection, and from then on
+    none of the old one's begins.
+    """
+    _, old, _, page = await _begun(ctx)
+    async with ground.adapter().session() as beside, _step(ground, beside) as theirs:
+        used = theirs if apart else ctx
+        _, ledger = used.walk("things", (), None)
+        mine = await ledger.claim(replace(old, slice=int(apart)))
+        with pytest.raises(DatabaseError):
+            async with ledger.moved(mine, _behind(mine, page)):
+                await used.db.things.update_many(page.where, ADD)
+                ground.expire()
+                async with asyncio.timeout(5), ground.adapter().session() as newer:
+                    assert await newer.lock.acquire(ground.owner("bob")) == 2
+                    await newer.lock.release()
+        assert ground.db.things.count_documents({"n": 1}) == 0
+        for _ in range(2):
+            with pytest.raises(TrackerRefused):
+                async with ledger.moved(mine, _behind(mine, page)):
+                    pytest.fail("it must not begin")
 
 
 @pytest.mark.parametrize("ended", [ZeroDivisionError, asyncio.CancelledError])
