@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -242,6 +244,45 @@ def test_a_hundred_thousand_runs(shop: Project) -> None:
     assert {f"0{number:012d}" for number in range(MANY - 14 * 24 * 12 + 60, MANY, 2)} <= kept
     assert not {f"0{number:012d}" for number in range(MANY - 2 * FILES, MANY - 14 * 24 * 12 - 60, 2)} & kept
     assert _peak(shop, "--days", "0") < small + 32_000
+
+
+def test_ten_thousand_runs_on_mongodb(project: Project, mongo_url: str) -> None:
+    """The same rules on MongoDB: what is live and what is young stays, failures longer."""
+    import pymongo
+
+    project.configure(events=mongo_url)
+    project.good("stamp", "base")
+    rules(project, keep_days=30, failed_days=60)
+    now, client = datetime.now(UTC), pymongo.MongoClient[dict[str, Any]](mongo_url)
+    with client:
+        client.get_default_database().script_run_tracker.insert_many(
+            {
+                "_id": f"0{number:012d}",
+                "seq": number,
+                "revision": f"s{number % 50}",
+                "kind": "revision",
+                "direction": "upgrade",
+                "status": "failed" if number % 10 == 7 else "success",
+                "effect": "none" if number % 10 == 7 else "full",
+                "started_at": now - timedelta(minutes=15 * (10_000 - number)),
+                "finished_at": now - timedelta(minutes=15 * (10_000 - number)),
+                "fence": 1,
+                "superseded_by": "" if number <= 50 else "later",
+            }
+            for number in range(1, 10_001)
+        )
+    done = project.good("cleanup", "--json").json()
+    left = documents(mongo_url, "script_run_tracker")
+    assert done["runs"] == {"events": 10_000 - len(left)}
+    kept = {row["_id"] for row in left if row["superseded_by"]}
+    assert len(left) - len(kept) == 50
+    limits = {"success": 30, "failed": 60}
+    expected = sum(
+        number > 50 and (10_000 - number) * 15 < limits["failed" if number % 10 == 7 else "success"] * 24 * 60
+        for number in range(1, 10_001)
+    )
+    assert abs(len(kept) - expected) < 5
+    assert project.good("runs", "--json", "--limit", "1").json()["runs"][0]["run_id"] == "0000000010000"
 
 
 def _peak(project: Project, *args: str) -> int:

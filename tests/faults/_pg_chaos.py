@@ -50,6 +50,15 @@ _PROLOGUE = (
     "await ctx.execute(\"CREATE UNIQUE INDEX once ON evidence (revision) WHERE revision LIKE 'plain%'\")",
     'await ctx.execute("CREATE TABLE items AS SELECT i AS id, 0 AS counted FROM generate_series(1, 4000) AS i")',
     f'await ctx.execute("{_SLOW}")',
+    'await ctx.execute("CREATE TABLE walked (id int PRIMARY KEY, n int NOT NULL DEFAULT 0)")',
+    'await ctx.execute("INSERT INTO walked SELECT i FROM generate_series(1, 120) AS i")',
+)
+_WALK = (
+    "import asyncio",
+    'async for batch in ctx.batches("walked", max_rows=15):',
+    "    async with batch:",
+    '        await ctx.execute("UPDATE walked SET n = n + 1 WHERE id BETWEEN $1 AND $2", batch.first, batch.last)',
+    "        await asyncio.sleep(0.02)",
 )
 _PAUSE = "await asyncio.sleep(0.06)"
 _SLEEP = 'await ctx.execute("SELECT pg_sleep(0.06)")'
@@ -92,6 +101,8 @@ def project(folder: Path, url: str, *, more: str = "") -> list[Ordered]:
 
     python("python1", *_PROLOGUE)
     plain_sql("sql1")
+    corpus.revision(folder, "batches1", made[-1].id, _WALK)
+    made.append(Ordered("batches1", transactional=False, counted="walked"))
     concurrently("index1", "slow(id)")
     plain("plain1")
     plain_sql("sql2")

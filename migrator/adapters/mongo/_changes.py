@@ -8,6 +8,7 @@ import pymongo
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from migrator.adapters.mongo._errors import translated
+from migrator.adapters.mongo._kill import kill_session
 from migrator.adapters.mongo._rows import CHECKPOINTS, CONTROLS, FAILURES, LOCK
 from migrator.adapters.mongo._work import SHORT, Work, ours
 from migrator.core.errors import TrackerRefused
@@ -55,11 +56,13 @@ class Changes:
     async def shut_out(self, fence: int, session: AsyncClientSession) -> None:
         """Raise the fence of every checkpoint that is not done, so that no batch of an earlier holder commits any more.
 
-        One by one, because only that is tried again by the driver. Who claims one meanwhile meets the lock's own fence.
+        A batch that is open would keep us waiting, so the session of whoever claimed the checkpoint is ended first. One
+        by one, because only that is tried again by the driver. Who claims one meanwhile meets the lock's own fence.
         """
         kept = ours(self._work.db, CHECKPOINTS)
         older = {"done": False, "fence": {"$lt": fence}}
-        async for row in kept.find(older, {"_id": 1}, session=session):
+        async for row in kept.find(older, {"lsid": 1}, session=session):
+            await kill_session(self._work.db.client, row["lsid"])
             await kept.update_one({"_id": row["_id"], **older}, {"$set": {"fence": fence}}, session=session)
 
     async def _kept(self, collection: str, origin: str, **order: int) -> list[Mapping[str, Any]]:

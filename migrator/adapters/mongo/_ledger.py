@@ -50,7 +50,11 @@ class MongoLedger:
         """Make the checkpoint, or take it over from an earlier holder; commits."""
         taken = {"run_id": checkpoint.run_id, "fence": checkpoint.fence, "waiting": ""}
         blank = {name: value for name, value in values_of(checkpoint).items() if name not in taken}
-        change = {"$set": taken, "$setOnInsert": blank, "$currentDate": {"updated_at": True}}
+        change = {
+            "$set": {**taken, "lsid": self._work.lsid},
+            "$setOnInsert": blank,
+            "$currentDate": {"updated_at": True},
+        }
         older = {"_id": key_of(checkpoint), "fence": {"$lte": checkpoint.fence}}
 
         async def write(session: AsyncClientSession) -> Any:
