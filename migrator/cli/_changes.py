@@ -34,10 +34,8 @@ def lines(change: "Change") -> list[str]:
 
 
 def _loop(change: "Change", loop: "Checkpoint") -> str:
-    parts = [amount(loop.rows, loop.total)]
-    if loop.done:
-        parts = [f"{loop.rows:,} rows, done"]
-    else:
+    parts = [f"{loop.rows:,} rows, done" if loop.done else amount(loop.rows, loop.total)]
+    if change.at_work and not loop.done:
         parts += [f"{rate(loop):,.0f} rows/s"] * bool(loop.rate)
         parts += [remaining(change.estimate(loop))]
         parts += [f"{loop.size:,} a batch"] * bool(loop.size)

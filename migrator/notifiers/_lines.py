@@ -11,15 +11,27 @@ SCRIPTS = "migrator.script."
 """What the names of the scripts' loggers begin with."""
 
 _FORM = "[%(asctime)s] [%(levelname)s] [%(script)s] %(message)s"
+_TIME, _JSON_TIME = "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
 """What every record has; the rest came by `extra=`."""
 
 
 def formatter(form: str, *also: str) -> logging.Formatter:
     """Return what makes lines of cleaned records. `form` is "text" or "json"; JSON has the fields `also` too."""
-    made: logging.Formatter = _json(also) if form == "json" else _Text(_FORM, "%Y-%m-%d %H:%M:%S")
+    made: logging.Formatter = _json(also) if form == "json" else _Text(_FORM, _TIME)
     made.converter = time.gmtime
     return made
+
+
+def own(form: str, level: str, text: str, script: str, run_id: str) -> str:
+    """Return a line of our own, as `formatter` would make it: a record for it would cost more than all the rest."""
+    now = time.gmtime()
+    if form == "json":
+        import json
+
+        said = {"asctime": time.strftime(_JSON_TIME, now), "levelname": level, "script": script, "run_id": run_id}
+        return json.dumps({**said, "name": "migrator", "message": text})
+    return _one_entry(f"[{time.strftime(_TIME, now)}] [{level}] [{script}] {text}")
 
 
 def cleaned(record: logging.LogRecord, mask: Mask, script: str) -> logging.LogRecord:
@@ -39,8 +51,11 @@ class _Text(logging.Formatter):
     """Indents what follows the first line of a record, so that no message can pass for another line of the log."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return "\n    ".join(text.splitlines()) if "\n" in text or "\r" in text else text
+        return _one_entry(super().format(record))
+
+
+def _one_entry(text: str) -> str:
+    return "\n    ".join(text.splitlines()) if "\n" in text or "\r" in text else text
 
 
 def _text(record: logging.LogRecord) -> str:
@@ -63,5 +78,5 @@ def _json(also: tuple[str, ...]) -> logging.Formatter:
     from pythonjsonlogger.json import JsonFormatter
 
     fields = ("asctime", "levelname", "script", *also, "message")
-    made: logging.Formatter = JsonFormatter(" ".join(f"%({name})s" for name in fields), "%Y-%m-%dT%H:%M:%SZ")
+    made: logging.Formatter = JsonFormatter(" ".join(f"%({name})s" for name in fields), _JSON_TIME)
     return made

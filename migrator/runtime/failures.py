@@ -179,10 +179,12 @@ def _kept(run: Run) -> str:
     """Return how much of a long change is done."""
     loops = (run.progress or {}).get("loops", ())
     parts = [
-        f"{loop['rows']:,} " + (f"of about {loop['total']:,} " if loop["total"] >= loop["rows"] else "") + loop["name"]
+        f"{loop['rows']:,} "
+        + (f"of about {loop['total']:,} " if loop["total"] >= loop["rows"] else "")
+        + f"rows of {loop['name']}"
         for loop in loops
     ]
-    return f"Done and kept: {', '.join(parts)} (rows)." if parts else "What was done before is kept."
+    return f"Done and kept: {', '.join(parts)}." if parts else "What was done before is kept."
 
 
 def _again(run: Run) -> str:

@@ -21,7 +21,7 @@ from migrator.core.logs import log_name
 from migrator.core.run import Run
 from migrator.core.secrets import Mask
 from migrator.keeping import Logs
-from migrator.notifiers._lines import SCRIPTS, cleaned, formatter
+from migrator.notifiers._lines import SCRIPTS, cleaned, formatter, own
 
 if TYPE_CHECKING:
     from migrator.runtime._logfile import LogFile
@@ -79,9 +79,8 @@ class RunLogs:
 
     def say(self, file: "LogFile", level: int, text: str, script: str, run_id: str = "") -> None:
         """Write a line of our own to a file."""
-        record = logging.LogRecord("migrator", level, "", 0, self.mask(text), (), None)
-        record.script = script
-        self.write(file, record, run_id)
+        line = own(self.settings.format, logging.getLevelName(level), self.mask(text), script, run_id)
+        self._put(file, line)
 
     def write(self, file: "LogFile", record: logging.LogRecord, run_id: str) -> None:
         """Write a cleaned record to a file."""
@@ -89,8 +88,16 @@ class RunLogs:
             self._form = formatter(self.settings.format, "run_id", "name")
         record.run_id = run_id
         try:
-            file.write(self._form.format(record))
-        except (OSError, TypeError, ValueError) as error:  # the latter two: what JSON cannot hold
+            line = self._form.format(record)
+        except (TypeError, ValueError) as error:  # what JSON cannot hold
+            self._lost(error)
+        else:
+            self._put(file, line)
+
+    def _put(self, file: "LogFile", line: str) -> None:
+        try:
+            file.write(line)
+        except OSError as error:
             self._lost(error)
 
     def _lost(self, error: BaseException) -> None:

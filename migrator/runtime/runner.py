@@ -204,7 +204,7 @@ class Runner:
             alone = f"`migrator upgrade {work.run.key}` runs it alone and without that limit. "
             return Failure(text, "timeout", touched=seen.touched, progress=seen.progress, lead=alone)
         if isinstance(error, GivenUp):
-            return Failure(text, GIVEN_UP, touched=seen.touched, progress=seen.progress)
+            return Failure(str(error), GIVEN_UP, touched=seen.touched, progress=seen.progress)
         return Failure(text, "timeout" if late else "error", touched=seen.touched, progress=seen.progress)
 
     async def _body(self, work: _Work, limit: float, seen: _Seen, scope: asyncio.Timeout) -> Run:

@@ -43,7 +43,7 @@ def checkpoint(project: Project) -> dict[str, Any]:
 
 def in_the_middle(project: Project) -> Child:
     """Start a slow upgrade, and return when some of its batches are done."""
-    child = project.start("upgrade", "events:head", env=SLOW)
+    child = project.start("upgrade", "head", "-d", "events", env=SLOW)
     until(lambda: checkpoint(project).get("batches", 0) >= 2 or not child.runs(), "some batches are done")
     assert child.runs(), child.wait()
     return child
@@ -120,16 +120,17 @@ def test_two_databases(both: Project) -> None:
 
     long_change(both)
     _long.long_change(both)
-    with _long.in_the_middle(both, "main:head") as first:
+    with _long.in_the_middle(both, "-d", "main") as first:
+        both.good("pause", "-d", "main")
         second = in_the_middle(both)
-        error = both.run("pause", "--json").error()
+        both.good("pause", "-d", "events")
+        told = [change(both, name) for name in ("main", "events")]
+        assert [each["standing"] for each in told] == ["paused", "paused"]
+        error = both.run("resume", "--json").error()
         assert (error["type"], error["exit_code"]) == ("AmbiguousTarget", 3)
         assert "main:a2 (Title of a2), events:e2 (Title of e2)" in error["message"]
-        ids = [change(both, name)["run_id"] for name in ("main", "events")]
-        assert error["hint"] == f"Say which: `migrator pause {ids[0]}` or `migrator pause {ids[1]}`"
-        both.good("pause", "-d", "events")
-        both.good("pause", ids[0])
-        assert [change(both, name)["standing"] for name in ("main", "events")] == ["paused", "paused"]
-        for name in ("main", "events"):
-            both.good("cancel", "-d", name, "--reason", "seen")
+        one, other = (each["run_id"] for each in told)
+        assert error["hint"] == f"Say which: `migrator resume {one}` or `migrator resume {other}`"
+        both.good("cancel", one, "--reason", "seen")
+        both.good("cancel", "-d", "events", "--reason", "seen")
         assert [first.wait().exit_code, second.wait().exit_code] == [14, 14]

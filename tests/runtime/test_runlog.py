@@ -18,7 +18,7 @@ import pytest
 from migrator.core.run import Effect, Run, Status
 from migrator.core.secrets import Mask
 from migrator.keeping import Logs
-from migrator.notifiers._lines import cleaned
+from migrator.notifiers._lines import cleaned, formatter, own
 from migrator.runtime._logfile import LogFile
 from migrator.runtime.logfiles import LogFiles
 from migrator.runtime.runlog import RunLogs
@@ -159,6 +159,21 @@ def test_a_wrong_log_line_is_no_failure() -> None:
     assert cleaned(record, Mask([SECRET]), "a1").msg == (
         "'%d' with ('***',) (TypeError: %d format: a real number is required, not str)"
     )
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_line_of_our_own_looks_like_any_other(form: str) -> None:
+    """What is put together without a record is what the formatter makes of one."""
+    record = logging.LogRecord("migrator", logging.ERROR, "", 0, 'two\nlines "\u2603"', (), None)
+    record.script, record.run_id = "a1", "1"
+    plain = own(form, "ERROR", record.getMessage(), "a1", "1")
+    made = formatter(form, "run_id", "name").format(record)
+    times = re.compile(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\dZ?")
+    if form == "json":
+        assert list(json.loads(plain)) == list(json.loads(made))
+        plain, made = (str(json.loads(line)) for line in (plain, made))
+    assert times.sub("TIME", plain) == times.sub("TIME", made)
+    assert "TIME" in times.sub("TIME", plain)
 
 
 def test_a_line_cannot_pass_for_another(logs: RunLogs) -> None:

@@ -331,6 +331,17 @@ async def _apart(ledger: Ledger, old: Checkpoint, ctx: Context) -> None:
         await ctx.db.things.update_many({"_id": {"$gt": 4}}, ADD)
 
 
+async def test_a_loop_that_is_done_stays_done(ctx: Context) -> None:
+    """A takeover does not look at its checkpoint any more, so nobody moves it, not even who knows it as it is."""
+    ledger, old, _, _ = await _begun(ctx)
+    done = replace(old, done=True)
+    async with ledger.moved(old, done):
+        pass
+    with pytest.raises(TrackerRefused):
+        async with ledger.moved(done, old):
+            pytest.fail("it must not begin")
+
+
 async def test_the_limit_of_a_batch_is_told(ctx: Context, ground: Ground) -> None:
     """It is the server that ends the command, and the message names the limit and what to change."""
     ledger, old, new, _ = await _begun(ctx)
