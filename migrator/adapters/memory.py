@@ -251,7 +251,8 @@ class _Session:
         return True
 
     def sampling(self, run: Run, *, databases: Databases) -> AbstractAsyncContextManager[Any]:
-        raise AssertionError("a store in memory has no batches")
+        del databases
+        raise AssertionError(f"a store in memory has no batches for {run.key}")
 
     @asynccontextmanager
     async def step(

@@ -37,7 +37,7 @@ def _loop(change: "Change", loop: "Checkpoint") -> str:
     parts = [f"{loop.rows:,} rows, done" if loop.done else amount(loop.rows, loop.total)]
     if change.at_work and not loop.done:
         parts += [f"{rate(loop):,.0f} rows/s"] * bool(loop.rate)
-        parts += [remaining(change.estimate(loop))]
+        parts += [remaining(change.estimate(loop))] * (change.standing == "running")
         parts += [f"{loop.size:,} a batch"] * bool(loop.size)
     parts += [f"{loop.skipped:,} skipped"] * bool(loop.skipped)
     still = sum(loop.throttled.values())

@@ -12,13 +12,13 @@ from migrator.core.run import Run
 from migrator.core.runs import LISTED, RunFilter
 
 if TYPE_CHECKING:
-    from migrator.core.schedule import Firing
     from logging import Logger
 
     from migrator.core.batch import Checkpoint, Control, FailedRow, Tools
     from migrator.core.errors import MigratorError
     from migrator.core.events import Event
     from migrator.core.forecast import Sampling
+    from migrator.core.schedule import Firing
     from migrator.core.throttle import Signals
 
 
@@ -258,7 +258,6 @@ class Session(Protocol):
         the server; 0 means none. `databases` opens other databases for the script. A step outside a transaction is
         refused (PlanRefused) behind a pooler that would scatter its statements, unless `allow_pooled`.
         """
-
 
     def sampling(self, run: Run, *, databases: "Databases") -> "AbstractAsyncContextManager[Sampling]":
         """Open the context in which one batch of a long change is tried, without the lock; nothing of it is kept.

@@ -16,8 +16,8 @@ COLUMNS = ("run_id", "revision", "status", "effect", "kind", "started_at", "fini
 @dataclass(frozen=True)
 class Retention:
     """The rules. A run is kept for `keep_days` after its end, a failed one for `failed_days`, and of every script and
-    kind the `keep_last` newest whatever their age. A log is kept for `log_days`, that of a failure as long as its run. All logs
-    together take at most `max_bytes` (0: any number).
+    kind the `keep_last` newest whatever their age. A log is kept for `log_days`, that of a failure as long as its run.
+    All logs together take at most `max_bytes` (0: any number).
 
     What is live (`core.runs.live`) is kept for ever; of it, the logs of failures and of pending runs too.
     """

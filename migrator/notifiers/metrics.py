@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 
 from migrator.core.events import (
     BatchDone,
@@ -30,7 +31,7 @@ class Metrics:
     """Implements `core.protocols.Notifier`. `push` is the address of a Pushgateway, `job` names what is pushed there.
 
     What it counts begins with this object; what it says of revisions comes from the tracker. Revisions that belong to
-    other environments than `environment` do not count as pending. Safe among threads as far as `text` goes.
+    other environments than `environment` do not count as pending. Any thread may ask for the `text`.
     """
 
     name = "metrics"
@@ -46,6 +47,7 @@ class Metrics:
         self._push = push
         self._job = job
         self._environment = environment
+        self._lock = Lock()
         self._fresh = Samples()
         self._total = Samples()
         self._pending: dict[str, set[Key]] = {}
@@ -55,10 +57,38 @@ class Metrics:
         """Count one event; at the end of a command count its runs, write, and push."""
         if isinstance(event, DeployBegun):
             import prometheus_client  # noqa: F401 - now, while the command waits for its server, and not at its end
-        elif isinstance(event, RunSettled):
-            self._stands(event.run, time.time())
         elif isinstance(event, PlanMade):
             self.read(event.history, event.state, event.databases)
+        elif isinstance(event, DeployEnded):
+            self._deliver(self._ended(event))
+        else:
+            with self._lock:
+                self._count(event)
+
+    def read(self, history: History, state: State, databases: tuple[str, ...]) -> None:
+        """Take in what the trackers of these databases say."""
+        with self._lock:
+            for database in databases:
+                self._read_files(database, history, state)
+            for run in (*state.applied.values(), *state.scripts.values(), *state.blocked.values()):
+                if run.database in databases:
+                    self._stands(run, _seconds(run.finished_at))
+
+    def reached(self, database: str, *, up: bool) -> None:
+        """Say whether a database could be read."""
+        with self._lock:
+            self._fresh.put("migrator_database_up", (database,), float(up))
+
+    def text(self) -> str:
+        """Return everything in Prometheus' text format, for whoever serves it."""
+        with self._lock:
+            self._count_pending()
+            everything = self._total.plus(self._fresh)
+        return everything.text()
+
+    def _count(self, event: Event) -> None:
+        if isinstance(event, RunSettled):
+            self._stands(event.run, time.time())
         elif isinstance(event, LockWaiting | LockTaken):
             self._waited[event.database] = event.waited
         elif isinstance(event, BatchDone):
@@ -66,31 +96,13 @@ class Metrics:
         elif isinstance(event, Unthrottled):
             labels = (event.run.revision, event.run.database)
             self._fresh.add("migrator_throttle_seconds", labels, event.seconds)
-        elif isinstance(event, DeployEnded):
-            for run in event.runs:
-                self._ran(run)
-            self._close()
 
-    def read(self, history: History, state: State, databases: tuple[str, ...]) -> None:
-        """Take in what the trackers of these databases say."""
-        for database in databases:
-            mine = [history[key] for key in history.of(database) if not history[key].stored]
-            waiting = (each.key for each in mine if each.key not in state.applied and here(each, self._environment))
-            self._pending[database] = set(waiting)
-            tried = {key.id for key in (*state.attempts, *state.applied) if key.database == database}
-            self._fresh.known[database] = tried | {each.id for each in mine}
-        for run in (*state.applied.values(), *state.scripts.values(), *state.blocked.values()):
-            if run.database in databases:
-                self._stands(run, _seconds(run.finished_at))
-
-    def reached(self, database: str, *, up: bool) -> None:
-        """Say whether a database could be read."""
-        self._fresh.put("migrator_database_up", (database,), float(up))
-
-    def text(self) -> str:
-        """Return everything in Prometheus' text format, for whoever serves it."""
-        self._count_pending()
-        return self._total.plus(self._fresh).text()
+    def _read_files(self, database: str, history: History, state: State) -> None:
+        mine = [history[key] for key in history.of(database) if not history[key].stored]
+        waiting = (each.key for each in mine if each.key not in state.applied and here(each, self._environment))
+        self._pending[database] = set(waiting)
+        tried = {key.id for key in (*state.attempts, *state.applied) if key.database == database}
+        self._fresh.known[database] = tried | {each.id for each in mine}
 
     def _ran(self, run: Run) -> None:
         if run.kind is not Kind.STAMP and run.duration_ms is not None:
@@ -108,14 +120,21 @@ class Metrics:
         for database, keys in self._pending.items():
             self._fresh.put("migrator_pending_revisions", (database,), len(keys))
 
-    def _close(self) -> None:
-        """Write and push what came since the last command, added to what the file has."""
-        for database, waited in self._waited.items():
-            self._fresh.add("migrator_lock_wait_seconds", (database,), waited)
-        self._waited.clear()
-        self._count_pending()
-        fresh, self._fresh = self._fresh, Samples()
-        self._total = self._total.plus(fresh)
+    def _ended(self, event: DeployEnded) -> Samples:
+        """Count what the end of a command brings, and return what came since the last one."""
+        with self._lock:
+            for run in event.runs:
+                self._ran(run)
+            for database, waited in self._waited.items():
+                self._fresh.add("migrator_lock_wait_seconds", (database,), waited)
+            self._waited.clear()
+            self._count_pending()
+            fresh, self._fresh = self._fresh, Samples()
+            self._total = self._total.plus(fresh)
+            return fresh
+
+    def _deliver(self, fresh: Samples) -> None:
+        """Write what is new, added to what the file has, and push it."""
         said = fresh
         try:
             if self._textfile:

@@ -1,18 +1,13 @@
 """Split the author into first and last name."""
 
-from collections.abc import AsyncIterator
 from typing import Any
-
-from bson import ObjectId
 
 from migrator.adapters.mongo import Context
 
 revision = "20f034deb7f9"
 down_revision = "932ff5464c51"
-transaction = False
-rerunnable = True  # a chunk touches only what is not done yet, so an interrupted run may simply run again
+rerunnable = True  # for a MongoDB without transactions: a batch touches only what is not done yet
 
-CHUNK = 5_000
 ALWAYS = ["sku", "email", "rating", "written_at"]
 TEXT = {"bsonType": "string"}
 # As 459179ab3f74 wrote them, to the letter, so that the downgrade gives back what it found.
@@ -56,15 +51,17 @@ async def upgrade(ctx: Context) -> None:
     # The validator first takes both shapes, then the documents change, then it takes the new shape alone. The
     # application reads both shapes before this runs.
     await _require(ctx, ALWAYS, PROPERTIES)
-    async for after, edge in _chunks(ctx):
-        await ctx.db.reviews.update_many({"_id": {"$gt": after, "$lte": edge}, "author": {"$exists": True}}, SPLIT)
+    async for batch in ctx.batches("reviews", where={"author": {"$exists": True}}):
+        async with batch:
+            await ctx.db.reviews.update_many(batch.where, SPLIT)
     await _require(ctx, [*ALWAYS, "first_name", "last_name"], AFTER)
 
 
 async def downgrade(ctx: Context) -> None:
     await _require(ctx, ALWAYS, PROPERTIES)
-    async for after, edge in _chunks(ctx):
-        await ctx.db.reviews.update_many({"_id": {"$gt": after, "$lte": edge}, "first_name": {"$exists": True}}, JOIN)
+    async for batch in ctx.batches("reviews", where={"first_name": {"$exists": True}}):
+        async with batch:
+            await ctx.db.reviews.update_many(batch.where, JOIN)
     await _require(ctx, ["sku", "author", "email", "rating", "written_at"], BEFORE)
 
 
@@ -77,21 +74,6 @@ async def verify(ctx: Context) -> None:
     ctx.check(
         {"first_name", "last_name"} <= set(schema.get("required", ())), "the validator does not require the names"
     )
-
-
-async def _chunks(ctx: Context) -> AsyncIterator[tuple[ObjectId, ObjectId]]:
-    """Yield (after, edge] ranges that hold 5,000 ids each: one update_many then holds the server up for moments only.
-
-    By key and never by skip(), so that the last range costs as much as the first.
-    """
-    after = ObjectId("0" * 24)
-    while True:
-        ids = ctx.db.reviews.find({"_id": {"$gt": after}}, {"_id": True}).sort("_id").limit(CHUNK)
-        found = [each["_id"] async for each in ids]
-        if not found:
-            return
-        yield after, found[-1]
-        after = found[-1]
 
 
 async def _require(ctx: Context, required: list[str], properties: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ down_revision = "8bd717778ebb"
 transaction = True  # a review is in one collection or the other, and the totals agree: at every moment, for everybody
 
 # Transactions are for few documents: the server ends one after 60 seconds, and keeps every old version until then.
-# Forty are few. For fifty thousand, go in chunks, as 20f034deb7f9 does.
+# Forty are few. For fifty thousand, go in batches, as 20f034deb7f9 does.
 
 BOUGHT = {"email": {"$regex": r"@praise\.example$"}}
 

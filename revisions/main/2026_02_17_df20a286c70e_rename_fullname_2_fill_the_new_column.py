@@ -4,23 +4,13 @@ from migrator.adapters.postgres import Context
 
 revision = "df20a286c70e"
 down_revision = "106c108abc45"
-transaction = False  # each chunk commits alone: no row stays locked for longer than its chunk takes
-rerunnable = True  # the WHERE finds only what is left, so a second run goes on where the first one stopped
-
-CHUNK = 1_000
-
-# By key, not by OFFSET: the tenth thousand costs as much as the first.
-EDGE = "SELECT max(id) FROM (SELECT id FROM customers WHERE id > $1 ORDER BY id LIMIT $2) AS chunk"
-FILL = "UPDATE customers SET full_name = fullname WHERE id > $1 AND id <= $2 AND full_name IS NULL"
 
 
 async def upgrade(ctx: Context) -> None:
     # The trigger is older than this revision, so a row written meanwhile has its name already.
-    after = 0
-    while edge := await ctx.value(EDGE, after, CHUNK):
-        done = await ctx.execute(FILL, after, edge)
-        ctx.log.info("customers up to %s: %s", edge, done)
-        after = edge
+    async for batch in ctx.batches("customers", where="full_name IS NULL", name="customers.full_name"):
+        async with batch:
+            await ctx.execute(f"UPDATE customers SET full_name = fullname WHERE {batch.where}", *batch.args)
 
 
 async def downgrade(ctx: Context) -> None:

@@ -36,7 +36,7 @@ async def upgrade(ctx: Context) -> None:
 
 async def downgrade(ctx: Context) -> None:
     # Nothing was lost, because the new column had everything. The UPDATE holds the table's rows until the commit:
-    # on a table of millions, bring the column back empty and fill it in chunks, as df20a286c70e does.
+    # on a table of millions, bring the column back empty and fill it in batches, as df20a286c70e does.
     await ctx.execute("SET LOCAL lock_timeout = '5s'")
     await ctx.execute("ALTER TABLE customers ADD COLUMN fullname text")
     await ctx.execute("UPDATE customers SET fullname = full_name")

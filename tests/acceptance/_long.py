@@ -10,7 +10,7 @@ from tests.acceptance._project import Child, Project, until
 
 ROWS = 1000
 BATCH = 25
-SLOW = {"PACE": "150"}
+SLOW = {"PACE": "40"}
 """Rows per second for a change that is to be met in the middle."""
 
 MAKE = f"""

@@ -23,7 +23,8 @@ def snapshot(url: str) -> list[tuple[Any, ...]]:
 def relations(url: str, kind: str = "r") -> set[str]:
     """Return the tables (or the indexes, with "i") of a PostgreSQL database, without migrator's own."""
     rows = sql(url, f"SELECT relname FROM pg_class WHERE relkind = '{kind}' AND relnamespace = 'public'::regnamespace")
-    return {row["relname"] for row in rows} - {"script_run_tracker", "migrator_lock"}
+    ours = ("script_run_", "script_schedule", "migrator_")
+    return {row["relname"] for row in rows if not row["relname"].startswith(ours)}
 
 
 def runs(url: str, where: str = "true") -> list[dict[str, Any]]:

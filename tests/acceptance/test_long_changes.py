@@ -324,7 +324,7 @@ def test_a_terminal_shows_a_bar(long: Project) -> None:
         long.command("upgrade", "head"), cwd=long.folder, env=environ, stdin=follower, stdout=follower, stderr=follower
     )
     os.close(follower)
-    until(lambda: checkpoint(long.urls["main"]).get("batches", 0) >= 8, "some batches are done")
+    until(lambda: checkpoint(long.urls["main"]).get("batches", 0) >= 3, "some batches are done")
     long.good("tune", FAST)
     shown = read(leader)
     assert program.wait(LIMIT) == 0, shown

@@ -110,8 +110,7 @@ def spoil(project: Project, ids: list[int], divisor: int) -> None:
 
     client: pymongo.MongoClient[dict[str, Any]]
     with pymongo.MongoClient(project.urls["events"]) as client:
-        rows = client.get_default_database()["rows"]
-        rows.update_many({"_id": {"$in": ids}}, {"$set": {"d": divisor}})
+        client.get_default_database()["rows"].update_many({"_id": {"$in": ids}}, {"$set": {"d": divisor}})
 
 
 def test_two_databases(both: Project) -> None:

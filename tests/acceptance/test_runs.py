@@ -65,7 +65,7 @@ FILTERS = {
 
 
 def test_filters_and_pages(busy: Project) -> None:
-    """Each filter leaves exactly the runs that are so; --limit and --after lead through the whole list, each run once."""
+    """Each filter leaves exactly the runs that are so; --limit and --after lead through all of them, each once."""
     assert {args: " ".join(names(busy, *args.split())) for args in FILTERS} == FILTERS
     whole, parts, after = [run["run_id"] for run in listed(busy)], [], ""
     while True:
@@ -119,7 +119,7 @@ def test_a_running_and_an_interrupted_run(shop: Project) -> None:
 
 
 def test_delete(busy: Project) -> None:
-    """A superseded run goes after a yes, asked for at a terminal; nothing goes without, nor together with a live one."""
+    """A superseded run goes after a yes, asked for at a terminal; none goes without, nor with a live one."""
     gone, kept = listed(busy, "--status", "failed")[0]["run_id"], listed(busy, "-d", "events")[0]["run_id"]
     result = busy.run("runs", "delete", gone)
     assert result.exit_code == 3

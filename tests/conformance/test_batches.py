@@ -271,7 +271,7 @@ async def test_rows_that_were_passed_over_are_kept(ctx: Any, long: Long, session
 
 
 async def test_the_loop_reads_what_people_ask(ctx: Any, long: Long, session: Session) -> None:
-    """What is asked through the tracker is what the loop reads, also inside a batch."""
+    """What is asked through the tracker is what the loop reads."""
     _, ledger = _walk(ctx)
     assert await ledger.control("run1") == Control()
     await session.tracker.ask("run1", Control(Desired.PAUSE, "ann", "lunch", {"target": 0.1}))

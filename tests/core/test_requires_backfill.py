@@ -12,11 +12,9 @@ from migrator.core.revision import Direction, Revision
 from tests.core.build import key, revision
 
 
-def made(
-    name: str, down: str = "", *, loops: Sequence[str] = (), requires: Sequence[str] = (), **more: str
-) -> Revision:
+def made(name: str, down: str = "", *, loops: Sequence[str] = (), requires: Sequence[str] = ()) -> Revision:
     """Make a revision with some loops, which requires some of others."""
-    one = revision(name, down, **more)
+    one = revision(name, down)
     walks = "".join(f"    async for b in ctx.batches('t', name={loop!r}): ...\n" for loop in loops) or "    pass\n"
     header = replace(one.header, requires_backfill=tuple(requires))
     return replace(one, header=header, source=f"async def upgrade(ctx):\n{walks}")

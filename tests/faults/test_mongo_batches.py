@@ -19,8 +19,8 @@ from migrator.core.url import Url
 from migrator.runtime.migrator import Migrator
 from tests.faults.mongo_ground import ITEMS, LEAKS, Ground, paused, upgrade
 from tests.faults.mongo_set import Member, MongoSet, until
-from tests.faults.mongo_wire import nth
-from tests.faults.proxy import Do, Proxy
+from tests.faults.mongo_wire import command, nth
+from tests.faults.proxy import Do, Message, Plan, Proxy
 from tests.faults.test_mongo_guards import both, done, interrupted, judged
 
 pytest_plugins = ["tests.faults.mongo_fixtures"]
@@ -95,6 +95,40 @@ def test_a_step_down(three: MongoSet, ground_at: Callable[..., Ground], place: s
     result = child.wait(60)
     three.healed()
     assert result.exit_code == 0, result
+    assert ground.check() == []
+
+
+BLIPS = {
+    "at the checkpoint's move": ("update", b"script_run_checkpoint"),
+    "in the body": ("update", b"items"),
+    "at the commit": ("commitTransaction", b""),
+    "before the next page": ("find", b"items"),
+    "at what people ask": ("find", b"script_run_control"),
+}
+
+
+def cut(name: str, text: bytes) -> Plan:
+    """Cut the connection once, behind the first such command since the first batch began; its answer is lost."""
+    begun, over = False, False
+
+    def plan(message: Message) -> Do:
+        nonlocal begun, over
+        begun = begun or (command(message) == "update" and b"script_run_checkpoint" in message.payload)
+        if over or not begun or command(message) != name or text not in message.payload:
+            return Do.PASS
+        over = True
+        return Do.CUT_REPLY
+
+    return plan
+
+
+@pytest.mark.parametrize("at", BLIPS.values(), ids=BLIPS.keys())
+async def test_a_blip(ground: Ground, wire: Proxy, at: tuple[str, bytes]) -> None:
+    """One lost answer anywhere costs at most a batch that is begun again: the run ends well, without a person."""
+    ground.batched("batches")
+    wire.reset(cut(*at))
+    assert await upgrade(ground.config(ground.through(wire))) == 0
+    assert len(wire.fired) == 1
     assert ground.check() == []
 
 

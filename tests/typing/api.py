@@ -8,6 +8,7 @@ from migrator import Config, Migrator, MigratorError, Script
 from migrator.adapters.mongo import Context as MongoContext
 from migrator.adapters.postgres import Context as PostgresContext
 from migrator.config import load
+from migrator.core.change import Change
 from migrator.core.errors import DatabaseError, LockHeld, RunFailed, VerifyFailed
 from migrator.core.events import Event, RunFinished
 from migrator.core.health import Health
@@ -54,6 +55,11 @@ async def look_back(migrator: Migrator) -> None:
     assert_type(list(migrator.past.log(page.runs[0])), list[str])
     assert_type([line async for line in migrator.past.follow(page.runs[0])], list[str])
     assert_type(await migrator.past.stats(), Statistics)
+    for change in await migrator.controls.changes(["main"]):
+        assert_type(change, Change)
+        assert_type(change.estimate(change.loops[0]).seconds, float)
+    assert_type(await migrator.controls.pause(reason="peak hour"), Change)
+    assert_type(await migrator.controls.tune({"target": 0.2}, "1m7y"), Change)
     assert_type(await migrator.past.delete(page.runs), int)
     assert_type(await migrator.past.cleanup(30, dry_run=True), Cleaned)
 

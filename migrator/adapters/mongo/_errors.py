@@ -52,7 +52,7 @@ CLASSES: Mapping[type[Exception], type[core.MigratorError]] = {
 """Every class of the driver, named one by one, so that a new one is noticed by the test and not by a user."""
 
 _AUTHENTICATION, _STEPPED_DOWN, _TIMES = (18, 8000), (91, 189, 10107, 11600, 11602, 13435, 13436), (50, 262)
-_RETRYABLE, _USED_UP = (24, 112, 251), (146, 292, 14031)
+_RETRYABLE, _USED_UP = (24, 112, 251), (146, 257, 292, 388, 14031)  # 257, 388: a transaction that is too large
 CODES: Mapping[int, type[core.DatabaseError]] = {
     **dict.fromkeys(_AUTHENTICATION, core.AuthenticationFailed),
     **dict.fromkeys(_STEPPED_DOWN, core.ConnectionLost),

@@ -91,30 +91,14 @@ class MongoTracker(Changes):
             return [run_of(row, self._name) async for row in found]
 
     async def delete(self, run_ids: Sequence[str]) -> int:
-        """Delete those of these runs that are not live, and what is kept of long changes of which no run is left."""
-        wanted = {"_id": {"$in": list(run_ids)}, "superseded_by": {"$ne": ""}}
+        """Delete those of these runs that are not live."""
+        from migrator.adapters.mongo._dropping import drop
 
         async def write(session: AsyncClientSession) -> int:
-            doomed = [row async for row in self._rows.find(wanted, {"cursor": 1}, session=session)]
-            if not doomed:
-                return 0
-            ids = [row["_id"] for row in doomed]
-            await self._rows.delete_many({"_id": {"$in": ids}}, session=session)
-            cursors = [row["cursor"] for row in doomed if row.get("cursor")]
-            for origin in {each.get(name) for each in cursors for name in ("origin", "failed_of")} - {None, ""}:
-                await self._forget(origin, session)
-            return len(ids)
+            return await drop(self._work.db, run_ids, session)
 
         with self._told("delete runs"):  # nothing depends on the answer: whoever asks again deletes what is left
             return await self._work.together(f"{self._name}: delete runs", write)
-
-    async def _forget(self, origin: str, session: AsyncClientSession) -> None:
-        """Delete what is kept of a long change, unless one of its runs is there."""
-        its = {"$or": [{"cursor.origin": origin}, {"cursor.failed_of": origin}]}
-        if await self._rows.find_one(its, {"_id": 1}, session=session) is None:
-            await ours(self._work.db, CONTROLS).delete_one({"_id": origin}, session=session)
-            for name in (CHECKPOINTS, FAILURES):
-                await ours(self._work.db, name).delete_many({"origin": origin}, session=session)
 
     async def start(self, run: Run) -> None:
         """Insert a pending run and commit at once. Raises TrackerRefused, OutcomeUnknown."""

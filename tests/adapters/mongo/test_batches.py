@@ -16,8 +16,9 @@ from bson import Decimal128, ObjectId
 from migrator.adapters.mongo import _work
 from migrator.adapters.mongo._context import Context
 from migrator.adapters.mongo._session import MongoSession
-from migrator.core.batch import Checkpoint, Ledger, Page, Position, Walk
+from migrator.core.batch import Checkpoint, Control, Ledger, Page, Position, Walk
 from migrator.core.errors import (
+    ConnectionLost,
     DatabaseError,
     OutcomeUnknown,
     StatementTimeout,
@@ -278,6 +279,21 @@ async def test_a_commit_that_nobody_can_look_up_is_unknown(
     ):
         async with ledger.moved(old, new):
             pass
+
+
+async def test_a_question_between_two_batches_is_asked_again(
+    ctx: Context, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An election may take longer than one answer may: the loop waits for it, and not for ever."""
+    ledger, _, _, page = await _begun(ctx)
+    walk, _ = ctx.walk("things", (), None)
+    monkeypatch.setattr(_work, "SHORT", 0.2)
+    with ground.failing("find", times=3, blockConnection=True, blockTimeMS=500):
+        assert await ledger.control("run1") == Control()
+        assert await walk.page(None, page.upto, 10) == page
+    monkeypatch.setattr(_work, "ELECTION", 0.0)
+    with ground.failing("find", blockConnection=True, blockTimeMS=500), pytest.raises(ConnectionLost):
+        await ledger.control("run1")
 
 
 @pytest.mark.parametrize("apart", [False, True])
