@@ -96,8 +96,8 @@ class ContextBase:
         if self.tools is None:
             raise UsageError(
                 "ctx.batches works in an upgrade() or downgrade() that names it itself",
-                hint="Write `async for batch in ctx.batches(...)` in that function; a function that it calls may do the "
-                "work of a batch, and a verify only reads.",
+                hint="Write `async for batch in ctx.batches(...)` in that function; a function that it calls may do "
+                "the work of a batch, and a verify only reads.",
             )
         walk, ledger = self.walk(source, (key,) if isinstance(key, str) else tuple(key), where)
         from migrator.core.batch import Settings
