@@ -9,6 +9,7 @@ from migrator.core.protocols import Holder
 from migrator.core.refusals import drifted_keys, unknown_keys
 from migrator.core.revision import Key, Revision
 from migrator.core.run import Run, State
+from migrator.core.scripts import here
 
 if TYPE_CHECKING:
     from migrator.core.change import Change
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One revision with its state: applied, pending, drifted, unknown, running, interrupted or blocked."""
+    """One revision with its state: applied, pending, drifted, unknown, running, interrupted, blocked, elsewhere."""
 
     database: str
     revision: str
@@ -58,7 +59,7 @@ class DatabaseReport:
     @property
     def clean(self) -> bool:
         """Say whether nothing is to be done: everything is applied and as it was."""
-        return self.count("applied") == len(self.lines)
+        return self.count("applied", "elsewhere") == len(self.lines)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for `--json`."""
@@ -66,15 +67,23 @@ class DatabaseReport:
         return {**asdict(replace(self, changes=())), "changes": changes, "clean": self.clean}
 
 
-def lines_of(history: History, state: State, database: str, holder: Holder | None) -> tuple[Line, ...]:
-    """Return the revisions of a database with their states: those with a file first, then the unknown ones."""
+def lines_of(
+    history: History, state: State, database: str, holder: Holder | None, environment: str = ""
+) -> tuple[Line, ...]:
+    """Return the revisions of a database with their states: those with a file first, then the unknown ones.
+
+    What is not applied and belongs to other environments than this one is `elsewhere`.
+    """
     drifted, unknown = set(drifted_keys(history, state)), unknown_keys(history, state)
     running = {run.key: run for run in state.running}
     heads = set(history.heads(database))
     lines = []
     for key in (each for each in history.of(database) if not history[each].stored):
         run = running.get(key) or state.blocked.get(key) or state.resumable.get(key) or state.applied.get(key)
-        lines.append(_line(history, key, run, _state_word(key, state, running, drifted, holder), head=key in heads))
+        word = _state_word(key, state, running, drifted, holder)
+        if word == "pending" and environment and not here(history[key], environment):
+            word = "elsewhere"
+        lines.append(_line(history, key, run, word, head=key in heads))
     lines.extend(_unknown_line(state.applied[key]) for key in unknown if key.database == database)
     return tuple(lines)
 

@@ -351,7 +351,7 @@ class Migrator:
                 from migrator.runtime.control import changes_in
 
                 changes = await changes_in(session, state)
-        lines = lines_of(history, state, name, holder)
+        lines = lines_of(history, state, name, holder, self.config.environment)
         return DatabaseReport(name, adapter.kind, self._connections.address(name), lines, str(holder or ""), changes)
 
 

@@ -234,6 +234,11 @@ def test_environments(scripts: Project) -> None:
     assert "ENVIRONMENT" in scripts.run("run", "elsewhere").stderr
     scripts.good("upgrade", "head", env={"ENVIRONMENT": "staging"})
     assert ran(scripts) == ["elsewhere"]
+    scripts.table("main", "b2", "a1", environments=("staging",))
+    scripts.table("main", "c3", "b2")
+    assert "1 applied" in scripts.good("upgrade", "head").stdout
+    lines = scripts.good("status", "--exit-code", "--json").json()["databases"][0]["lines"]
+    assert [line["state"] for line in lines] == ["applied", "elsewhere", "applied"]
 
 
 def test_protected(scripts: Project) -> None:
