@@ -1,6 +1,5 @@
-"""A long data change, batch by batch: its checkpoints, what people may ask of it, and what to do when a batch fails."""
+"""A long data change, batch by batch: its checkpoints, what people may ask of it, and what walks and keeps it."""
 
-import re
 from collections.abc import AsyncIterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -9,33 +8,10 @@ from math import inf
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
-from migrator.core.errors import (
-    CheckFailed,
-    DatabaseError,
-    MigratorError,
-    ResourcesExhausted,
-    StatementFailed,
-    StatementTimeout,
-)
 from migrator.core.pace import Bounds
 
 Position: TypeAlias = tuple[Any, ...]
 """A place in the order of a key, in the form in which the checkpoint keeps it."""
-
-TRIES = 10
-"""How often one batch is begun again where the server says that it may succeed."""
-
-STUBBORN = 3
-"""How often a batch that met another writer is begun again before it is made smaller, to meet fewer of them."""
-
-_CONFLICTS = ("112", "40001", "40P01")
-"""Two writers of one row: MongoDB's number, and the SQLSTATEs of a serialization failure and of a deadlock."""
-
-_SAME_FOR_EVERY_ROW = re.compile(r"(0A|25|26|2F|3F|42|55|57)\w{3}|9|20|26|59|72|73|168|263|40324")
-"""SQLSTATE classes and MongoDB error numbers that say that the statement, the table or a person is to blame, no row."""
-
-_UNWRITTEN = (NameError, ImportError, SyntaxError, NotImplementedError)
-"""What the script raises for every row alike."""
 
 _RANGES = {
     "target": (0.01, 3600.0),
@@ -173,50 +149,11 @@ class Settings:
         return Bounds(self.target, self.max_rows, self.max_bytes)
 
 
-class Next(StrEnum):
-    """What to do after a batch that failed and was rolled back."""
-
-    AGAIN = "again"
-    SMALLER = "smaller"
-    SPLIT = "split"
-    ROW = "row"
-    STOP = "stop"
-
-
-def after(error: Exception, size: int, tries: int) -> Next:
-    """Return what to do after a batch of `size` rows failed for the `tries`-th time in a row.
-
-    SPLIT looks for the failing row in halves; ROW says that this is it. What only a new lock or a person can mend, and
-    what is the same for every row, stops the loop: it must not be taken for the fault of a row, which may be skipped.
-    """
-    again = Next.AGAIN if tries < TRIES else Next.STOP
-    if isinstance(error, StatementTimeout | ResourcesExhausted):
-        return Next.SMALLER if size > 1 else again
-    if isinstance(error, DatabaseError) and error.retryable:
-        crowded = error.code in _CONFLICTS and tries >= STUBBORN
-        return Next.SMALLER if crowded and size > 1 else again
-    if not _fault_of_a_row(error):
-        return Next.STOP
-    return Next.SPLIT if size > 1 else Next.ROW
-
-
-def _fault_of_a_row(error: Exception) -> bool:
-    if isinstance(error, StatementFailed):
-        return _SAME_FOR_EVERY_ROW.fullmatch(error.code) is None
-    return not isinstance(error, (MigratorError, *_UNWRITTEN)) or isinstance(error, CheckFailed)
-
-
 def _odd(name: str, value: Any) -> str:
     low, high = _RANGES[name]
     if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and value < inf:
         return ""
     return f"{name} is {value!r}, and it takes a number from {low:g}" + (f" to {high:g}" if high < inf else "")
-
-
-def pause(tries: int, chance: float) -> float:
-    """Return the seconds before a batch is begun again: 0.25 doubled up to 30, and `chance` (0 to 1) of half of it."""
-    whole = min(30.0, 0.25 * 2.0 ** (tries - 1))
-    return whole / 2 + whole / 2 * chance
 
 
 class Walk(Protocol):

@@ -1,6 +1,6 @@
 """The loop of a long change: one short transaction after another, each with its checkpoint, paced, throttled, retried.
 
-What to do is decided in `core.batch` and `core.pace`; where things are kept is the adapter's `Walk` and `Ledger`. Here
+What to do is decided in `core.failing` and `core.pace`; where things are kept is the adapter's `Walk` and `Ledger`. Here
 is the order of it, and the time.
 """
 
@@ -16,9 +16,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from migrator.core.batch import Batch as ScriptBatch
-from migrator.core.batch import Checkpoint, FailedRow, Ledger, Next, Page, Settings, Walk, after, pause
+from migrator.core.batch import Checkpoint, FailedRow, Ledger, Page, Settings, Walk
 from migrator.core.errors import DatabaseError, RowFailed, UsageError
 from migrator.core.events import BatchDone, Event, LoopBegun
+from migrator.core.failing import Next, after, pause
 from migrator.core.pace import LIMIT, Pace
 from migrator.core.protocols import Adapter, Databases
 from migrator.core.revision import Function
@@ -302,7 +303,7 @@ class Loop:
         return await self.walk.page(self.checkpoint.cursor, self.checkpoint.high, limit)
 
     async def _after(self, error: Exception, page: Page) -> None:
-        """Do what `core.batch.after` says after a batch that was rolled back; STOP was raised by the batch itself."""
+        """Do what `core.failing.after` says after a batch that was rolled back; STOP was raised by the batch itself."""
         what = after(error, page.size, self.tries)
         if what is Next.ROW:
             await self._pass_over(error, page)

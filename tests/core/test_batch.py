@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from migrator.core import errors
-from migrator.core.batch import TRIES, Next, Settings, after, pause
+from migrator.core.batch import Settings
 from migrator.core.errors import DatabaseError, MigratorError, RevisionFileError, RunFailed, VerifyFailed
+from migrator.core.failing import STUBBORN, TRIES, Next, after, pause
 from migrator.core.loops import loops
 from migrator.core.run import Run
 
@@ -120,6 +121,14 @@ def test_retryable_means_again() -> None:
     for kind in EVERY:
         if issubclass(kind, DatabaseError):
             assert (after(one(kind), 10, 1) is AGAIN) is kind.retryable
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01", "112"])
+def test_a_conflict_that_does_not_go_away(code: str) -> None:
+    """A batch that meets another writer again and again becomes smaller, down to a row, which is only tried again."""
+    error = errors.TransactionAborted("no", code=code)
+    assert [after(error, 100, tries) for tries in (1, STUBBORN - 1, STUBBORN)] == [AGAIN, AGAIN, SMALLER]
+    assert [after(error, 1, tries) for tries in (STUBBORN, TRIES - 1, TRIES)] == [AGAIN, AGAIN, STOP]
 
 
 def test_pauses_grow() -> None:

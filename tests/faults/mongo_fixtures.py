@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from migrator.adapters.mongo import _adapter, _changes, _ledger, _lock, _session, _tracker, _work
-from migrator.core import batch
+from migrator.core import failing
 from tests.faults.mongo_ground import Ground
 from tests.faults.mongo_set import Member, MongoSet, until
 from tests.faults.proxy import OP_MSG, Proxy
@@ -116,7 +116,7 @@ def impatient() -> Iterator[Callable[..., AbstractContextManager[None]]]:
                 for name in ("SHORT", "COMMIT", "ABORT", "RENEWAL", "FAREWELL", "LIMIT", "ELECTION"):
                     if hasattr(module, name):
                         patch.setattr(module, name, seconds)
-            patch.setattr(batch, "TRIES", 2)
+            patch.setattr(failing, "TRIES", 2)
             yield
 
     yield soon

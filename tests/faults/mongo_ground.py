@@ -244,12 +244,15 @@ class Ground:
             return
         self._closed = True
         self.project.close()
-        # What is dropped may be locked for a moment by what a client that was cut off has left on the server.
         until(self._dropped, "the database is dropped")
         self.client.close()
 
     def _dropped(self) -> bool:
+        """Drop the database. A transaction whose client was cut off would lock it for a minute, so it ends first."""
         with pymongo.timeout(10):
+            left = [{"id": each["lsid"]["id"]} for each in self.operations() if "lsid" in each]
+            if left:
+                self.client.admin.command("killSessions", left)
             self.client.drop_database(self.name)
         return True
 

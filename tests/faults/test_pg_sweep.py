@@ -12,7 +12,7 @@ from tests.faults import corpus
 from tests.faults._sweep import Sweep
 from tests.faults.proxy import POSTGRES, Do, Proxy
 
-SAMPLE = 40
+SAMPLE = 20
 """How many points a moment has in CI; MIGRATOR_FAULTS=all sweeps all of them, in three minutes."""
 
 

@@ -5,7 +5,6 @@ updates keep the transitions; the fence is raised by whoever takes the lock over
 counter in it, so that a write with an old fence and a takeover can never both happen.
 """
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,18 +13,15 @@ from typing import Any
 import pymongo
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailure, WriteError
+from pymongo.errors import DuplicateKeyError, WriteError
 
 from migrator.adapters.mongo._changes import Changes
+from migrator.adapters.mongo._creating import create
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._rows import (
-    CHECKPOINTS,
-    CONTROLS,
-    FAILURES,
     LOCK,
     SCHEDULE,
     TRACKER,
-    VALIDATOR,
     VERSION,
     asked,
     document,
@@ -34,7 +30,7 @@ from migrator.adapters.mongo._rows import (
     run_of,
 )
 from migrator.adapters.mongo._work import COMMIT, SHORT, Work, ours
-from migrator.core.errors import TrackerNewer, TrackerRefused
+from migrator.core.errors import ConnectionLost, StatementTimeout, TrackerNewer, TrackerRefused
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
 from migrator.core.runs import LISTED, RunFilter
@@ -62,7 +58,7 @@ class MongoTracker(Changes):
         with self._told("create the tracker", writing=True):
             if await self._version():
                 return
-            await self._create()
+            await create(self._work.db)
             await self._lock.update_one({"_id": "tracker"}, {"$setOnInsert": {"version": VERSION}}, upsert=True)
 
     async def runs(self) -> list[Run]:
@@ -267,44 +263,30 @@ class MongoTracker(Changes):
             )
         return version
 
-    async def _create(self) -> None:
-        if not await self._made(TRACKER, validator=VALIDATOR):
-            await self._work.db.command({"collMod": TRACKER, "validator": VALIDATOR})
-        pending, success = {"status": Status.PENDING.value}, {"status": Status.SUCCESS.value, **LIVE}
-        await self._rows.create_indexes(
-            [
-                pymongo.IndexModel("lane", name="one_pending", unique=True, partialFilterExpression=pending),
-                pymongo.IndexModel("revision", name="one_success", unique=True, partialFilterExpression=success),
-                pymongo.IndexModel([("superseded_by", 1), ("seq", 1)], name="live"),
-                pymongo.IndexModel("cursor.origin", name="origin", sparse=True),
-                pymongo.IndexModel("cursor.failed_of", name="failed_of", sparse=True),
-            ]
-        )
-
-        beside = [ours(self._work.db, each) for each in (CHECKPOINTS, FAILURES)]
-        await asyncio.gather(self._made(CONTROLS), *(each.create_index("origin", name="origin") for each in beside))
-
-    async def _made(self, collection: str, **options: Any) -> bool:
-        """Create a collection; False where another was faster, or an earlier attempt came so far."""
-        try:
-            await self._work.db.create_collection(collection, check_exists=False, **options)
-        except (CollectionInvalid, OperationFailure) as error:
-            if getattr(error, "code", 48) not in (48, None):  # NamespaceExists
-                raise
-            return False
-        return True
-
     @contextmanager
     def _told(self, what: str, *, writing: bool = False) -> Iterator[None]:
-        with translated(f"{self._name}: {what}", writing=writing), pymongo.timeout(LIMIT):
-            try:
+        try:
+            with translated(f"{self._name}: {what}", writing=writing), pymongo.timeout(LIMIT), self._obeyed():
                 yield
-            except DuplicateKeyError as error:
-                raise self._refused(error) from error
-            except WriteError as error:
-                if error.code != 121:  # noqa: PLR2004 - DocumentValidationFailure
-                    raise
-                raise self._refused(error) from error
+        except StatementTimeout as error:
+            if self._work.session.in_transaction:
+                raise  # the step's own limit, which ends the step
+            # Ours: the step did not fail, the server cannot be told. Whoever comes next finds out what was done.
+            raise ConnectionLost(
+                f"{error.message}: the server is too slow to be told",
+                hint="Run the command again; it first reads what the tracker says.",
+            ) from error
+
+    @contextmanager
+    def _obeyed(self) -> Iterator[None]:
+        try:
+            yield
+        except DuplicateKeyError as error:
+            raise self._refused(error) from error
+        except WriteError as error:
+            if error.code != 121:  # noqa: PLR2004 - DocumentValidationFailure
+                raise
+            raise self._refused(error) from error
 
     def _refused(self, error: WriteError) -> TrackerRefused:
         index = "one_pending" if "one_pending" in str(error) else "one_success" if "one_success" in str(error) else ""
