@@ -1,7 +1,7 @@
 """The loop of a long change: one short transaction after another, each with its checkpoint, paced, throttled, retried.
 
-What to do is decided in `core.failing` and `core.pace`; where things are kept is the adapter's `Walk` and `Ledger`. Here
-is the order of it, and the time.
+What to do is decided in `core.failing` and `core.pace`; where things are kept is the adapter's `Walk` and `Ledger`.
+Here is the order of it, and the time.
 """
 
 import asyncio

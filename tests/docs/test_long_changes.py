@@ -84,6 +84,8 @@ def test_every_example_runs(project: Project) -> None:
     with pymongo.MongoClient(project.urls["events"]) as client:  # type: ignore[var-annotated]
         reviews = client.get_default_database().reviews
         assert reviews.count_documents({"names": {"$size": 2}}) == MANY
+        foretold = project.run("downgrade", "events:-1", "--dry-run")
+        assert "Forecast of events:20f034deb7f9 reviews (from one batch of" in foretold.stdout
         project.good("downgrade", "events:-1")
         assert reviews.count_documents({"names": {"$exists": True}}) == 0
         runs = project.good("upgrade", "--json").json()["runs"]

@@ -85,15 +85,14 @@ def last(three: MongoSet) -> Member:
 def test_lag(
     three: MongoSet, ground_at: Callable[..., Ground], fault: Callable[[Member], AbstractContextManager[None]]
 ) -> None:
-    """By default a secondary that falls behind or silent holds back until it is back; one that keeps up does not."""
+    """By default a secondary that falls behind or silent holds back, and the change goes on when it is back."""
     three.healed()
     ground = ground_at(three.url(""))
     gate = ground.gate("gate").strip().splitlines()
-    write(ground, "{}", "await asyncio.sleep(0.6)", "if batch.first == 6:", *(f"    {line}" for line in gate))
+    write(ground, "{}", "await asyncio.sleep(1.2)", "if batch.first == 6:", *(f"    {line}" for line in gate))
     secondary = last(three)
     child = ground.project.start("upgrade", "head")
     ground.reached("gate", child)
-    assert checkpoint(ground)["throttled"] == {}
     with fault(secondary):
         ground.open("gate")
         assert stands(ground, child, "lag: ").endswith(f" s >= 2 s on {secondary.host}")

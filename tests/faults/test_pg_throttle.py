@@ -137,10 +137,13 @@ def test_long_transaction(change: Change) -> None:
     """A transaction of somebody else that has been open for long holds back until it is over."""
     change.write({"long_transactions": "500ms"})
     slow = "SELECT pg_sleep(3600)"
-    with beside(change.url, slow), change.upgrade() as deployer:
-        assert change.stands(deployer, "long_transactions: the oldest is ").endswith(" s >= 0.5 s old")
-        end(change.url, slow)
-        change.done(deployer, "long_transactions")
+    old = "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(3600)' AND xact_start < now() - interval '1 s'"
+    with beside(change.url, slow):
+        until(lambda: sql(change.url, old), "the transaction is old when the change begins")
+        with change.upgrade() as deployer:
+            assert change.stands(deployer, "long_transactions: the oldest is ").endswith(" s >= 0.5 s old")
+            end(change.url, slow)
+            change.done(deployer, "long_transactions")
 
 
 @pytest.mark.parametrize("pooled", [False, True], ids=["direct", "pooled"])

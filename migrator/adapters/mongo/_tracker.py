@@ -139,17 +139,8 @@ class MongoTracker(Changes):
         row = {**document(run, 0), "superseded_by": run.run_id}
         began = {"$subtract": ["$$NOW", {"$literal": int(run.duration_ms or 0)}]}
         with self._told("record the run", writing=True):
-            await self._rows.update_one(
-                {"_id": run.run_id},
-                [
-                    {
-                        "$replaceWith": {
-                            "$mergeObjects": [{"$literal": row}, {"started_at": began, "finished_at": "$$NOW"}]
-                        }
-                    }
-                ],
-                upsert=True,
-            )
+            whole = {"$mergeObjects": [{"$literal": row}, {"started_at": began, "finished_at": "$$NOW"}]}
+            await self._rows.update_one({"_id": run.run_id}, [{"$replaceWith": whole}], upsert=True)
 
     async def firings(self) -> list[Firing]:
         """Return the last firing of every schedule."""
