@@ -8,8 +8,10 @@ PR_SET_PDEATHSIG exists on Linux only. It is sent when the *thread* that started
 thread of a program with one thread.
 """
 
+import errno
 import os
 import sys
+import time
 from enum import Enum, auto
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER = 0x10000000
+_THREAD_LIMIT = 5.0
+"""Seconds that a fresh copy of this program waits for threads of its own to end: a namespace is for one thread."""
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "HOME")
 
 
@@ -120,14 +124,23 @@ def _before_exec(guise: Guise, die_with: int, parent: int) -> None:
 
 def _enter_namespace() -> None:
     (uid, gid), outer_uid, outer_gid = nobody(), os.geteuid(), os.getegid()
-    if _libc().unshare(_CLONE_NEWUSER) != 0:
-        raise OSError("unshare")
+    limit = time.monotonic() + _THREAD_LIMIT
+    while _libc().unshare(_CLONE_NEWUSER) != 0:
+        if _errno() != errno.EINVAL or time.monotonic() > limit:
+            raise OSError("unshare")
+        time.sleep(0.001)  # a library's hook for forks had a thread in this copy, which is ending (OpenTelemetry's)
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{uid} {outer_uid} 1"),
         ("gid_map", f"{gid} {outer_gid} 1"),
     ):
         Path("/proc/self", name).write_text(text)
+
+
+def _errno() -> int:
+    import ctypes
+
+    return ctypes.get_errno()
 
 
 @cache

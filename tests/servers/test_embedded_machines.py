@@ -216,3 +216,26 @@ def test_imports_are_cheap() -> None:
     line = "import migrator.servers.postgres, migrator.servers.mongo, sys; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", line], cwd=ROOT, capture_output=True, text=True, check=True)
     assert heavy.isdisjoint(found.stdout.split())
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root has to become somebody else")
+def test_hooks_for_forks_with_threads(tmp_path: Path) -> None:
+    """Root's servers start in a program whose libraries run a thread of theirs in every copy of it, too."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, signal, threading, time\n"
+        "from migrator.servers._spawn import Guise, start\n"
+        "hook = lambda: threading.Thread(target=time.sleep, args=(0.05,)).start()\n"
+        "os.register_at_fork(after_in_child=hook)\n"
+        "with open(os.devnull, 'wb') as log:\n"
+        "    print(start(['/bin/true'], guise=Guise.NAMESPACE, die_with=signal.SIGKILL, log=log).wait())\n"
+    )
+    found = subprocess.run(
+        [sys.executable, program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.stdout, found.stderr) == ("0\n", "")
