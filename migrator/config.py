@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from migrator import keeping, observing, scheduling
+from migrator import keeping, observing, scheduling, serving
 from migrator.core.channel import Channel
 from migrator.core.duration import seconds
 from migrator.core.errors import ConfigError
@@ -77,6 +77,7 @@ class FileTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notify: dict[str, observing.NotifyTable] = {}
     metrics: observing.MetricsTable = observing.MetricsTable()
     tracing: observing.TracingTable = observing.TracingTable()
+    web: serving.WebTable = serving.WebTable()
 
 
 _TABLES: Mapping[str, type[msgspec.Struct]] = {
@@ -86,6 +87,7 @@ _TABLES: Mapping[str, type[msgspec.Struct]] = {
     "retention": keeping.RetentionTable,
     "metrics": observing.MetricsTable,
     "tracing": observing.TracingTable,
+    "web": serving.WebTable,
 }
 _NAMED_TABLES: Mapping[str, type[msgspec.Struct]] = {
     "databases": DatabaseTable,
@@ -108,7 +110,10 @@ class Database(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
-    """Everything that a command may want to know. Times are in seconds; `root` is where relative paths start."""
+    """Everything that a command may want to know. Times are in seconds; `root` is where relative paths start.
+
+    `actor` is for whom somebody else's program acts, "" for the user who runs it.
+    """
 
     root: Path
     source: str
@@ -130,6 +135,8 @@ class Config(msgspec.Struct, frozen=True):
     protected: bool = False
     execution: ExecutionTable = ExecutionTable()
     schedules: tuple[Schedule, ...] = ()
+    web: serving.Web = serving.Web()
+    actor: str = ""
 
     def mask(self) -> Mask:
         """Return what hides this configuration's secrets in a text."""
@@ -241,6 +248,7 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         notify=observing.channels(tables.notify),
         metrics=observing.metrics(tables.metrics, root),
         tracing=tables.tracing.enabled,
+        web=serving.web(tables.web),
     )
 
 

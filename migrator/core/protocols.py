@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from migrator.core.errors import MigratorError
     from migrator.core.events import Event
     from migrator.core.forecast import Sampling
+    from migrator.core.journal import Journal
     from migrator.core.schedule import Firing
     from migrator.core.throttle import Signals
 
@@ -237,6 +238,10 @@ class Session(Protocol):
     @property
     def lock(self) -> Lock:
         """The lock, over this connection."""
+
+    @property
+    def journal(self) -> "Journal":
+        """The audit of the HTTP API and its tokens, over this connection."""
 
     def lease(self, chore: str) -> Lease:
         """Return the right to do a chore, by its name, such as cleanup: beside the lock, always for a limited time.

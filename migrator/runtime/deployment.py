@@ -218,7 +218,7 @@ def notes(history: History, state: State) -> tuple[str, ...]:
 
 def owner_of(config: Config) -> Owner:
     """Return who we are, with a fresh token."""
-    return Owner(uuid4().hex, socket.gethostname(), os.getpid(), _user(), config.release)
+    return Owner(uuid4().hex, socket.gethostname(), os.getpid(), config.actor or _user(), config.release)
 
 
 def _user() -> str:

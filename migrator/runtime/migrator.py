@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from migrator.notifiers.metrics import Metrics
     from migrator.runtime.control import Controls
     from migrator.runtime.deployment import Deployment, Planner
+    from migrator.runtime.journal import Journal
     from migrator.runtime.past import Past
 
 
@@ -280,6 +281,23 @@ class Migrator:
         from migrator.runtime.control import Controls
 
         return Controls(self.config, self._connections)
+
+    @property
+    def journal(self) -> "Journal":
+        """The audit of the HTTP API, and its tokens."""
+        from migrator.runtime.journal import Journal
+
+        return Journal(self.config, self._connections)
+
+    def acting_for(self, name: str) -> "Migrator":
+        """Return a Migrator over the same connections for which another user is the one who asks."""
+        from copy import copy
+
+        import msgspec
+
+        other = copy(self)
+        other.config = msgspec.structs.replace(self.config, actor=name)
+        return other
 
     async def measure(self, metrics: "Metrics") -> None:
         """Let metrics read where every database stands now, or that it is silent, for whoever serves them."""

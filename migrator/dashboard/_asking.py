@@ -1,0 +1,247 @@
+"""How the API and the pages ask: questions of many callers at once are one, and what changes something is written
+down in the audit before it begins.
+
+A change runs in a thread with an event loop and connections of its own, so that a script that blocks blocks nobody
+who looks on. Whatever instance does it, all of them show it: the tracker and the audit tell how it stands.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from os import getpid
+from threading import Thread
+from time import monotonic
+from typing import Any, TypeVar
+
+import msgspec
+
+from migrator.config import Config
+from migrator.core.errors import DatabaseError, MigratorError
+from migrator.core.journal import FAILED, OK, Entry, Identity
+from migrator.dashboard._plain import plain
+from migrator.dashboard._problems import Refusal
+from migrator.notifiers.log import Log
+from migrator.runtime.migrator import Migrator
+from migrator.runtime.runs import new_id
+
+FRESH = 1.0
+"""Seconds for which an answer is given again to whoever asks the same."""
+
+GRACE = 8.0
+"""Seconds that changes get to end when the server stops; they are cancelled, and settled like every other run."""
+
+T = TypeVar("T")
+Work = Callable[[Migrator], Awaitable[Any]]
+"""Does something with a Migrator and returns what becomes the `result` of the entry: a value for `plain`."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the audit is to know of a call that changes something."""
+
+    identity: Identity
+    action: str
+    databases: tuple[str, ...] = ()
+    subject: str = ""
+    asked: Mapping[str, Any] | None = None
+    key: str = ""
+    address: str = ""
+
+
+class Asking:
+    """One for each app. Use it as `async with asking.open():` around everything else."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.stopping = asyncio.Event()
+        self._migrator: Migrator | None = None
+        self._answers: dict[Hashable, tuple[float, asyncio.Future[Any]]] = {}
+        self._jobs: set[_Job] = set()
+        self._watched: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Open the Migrator that answers, and at the end stop the changes that this instance does."""
+        async with Migrator.open(self.config) as migrator:
+            self._migrator = migrator
+            try:
+                yield
+            finally:
+                self.stopping.set()
+                for job in tuple(self._jobs):
+                    job.cancel()
+                if self._watched:
+                    await asyncio.wait(self._watched, timeout=GRACE)
+
+    @property
+    def migrator(self) -> Migrator:
+        """The Migrator that answers questions. It changes nothing but the audit, tokens, and what `do` asks of it."""
+        assert self._migrator is not None, "the app has not started"
+        return self._migrator
+
+    async def shared(self, question: Hashable, ask: Callable[[], Awaitable[T]], fresh: float = FRESH) -> T:
+        """Return the answer to a question: one that is at most `fresh` seconds old, or one that is on its way."""
+        now = monotonic()
+        for old in [each for each, (at, answer) in self._answers.items() if answer.done() and now - at > FRESH]:
+            del self._answers[old]
+        at, answer = self._answers.get(question, (0.0, None))
+        if answer is None or (answer.done() and now - at > fresh):
+            answer = asyncio.ensure_future(ask())
+            self._answers[question] = (now, answer)
+            answer.add_done_callback(lambda done: self._stamp(question, done))
+        result: T = await asyncio.shield(answer)
+        return result
+
+    def _stamp(self, question: Hashable, answer: "asyncio.Future[Any]") -> None:
+        if answer.cancelled() or answer.exception() is not None:
+            self._answers.pop(question, None)
+        else:
+            self._answers[question] = (monotonic(), answer)
+
+    async def do(self, call: Call, work: Work) -> Entry:
+        """Do something short now, and return its entry, ended; or the entry of the same call before.
+
+        Raises what the work raises, after it was written down.
+        """
+        entry, before = await self._begin(call)
+        if before is not None:
+            return before
+        try:
+            result = plain(await work(self._acting(call)), self.config.mask())
+        except BaseException as error:
+            await self._end(entry, FAILED, _said(error), None)
+            raise
+        await self._end(entry, OK, "", result)
+        self._answers.clear()
+        return await self.migrator.journal.entry(entry.entry_id)
+
+    async def start(self, call: Call, work: Work) -> Entry:
+        """Begin something long and return its entry at once; or the entry of the same call before."""
+        entry, before = await self._begin(call)
+        if before is not None:
+            return before
+        job = _Job(self._for(call), work)
+        self._jobs.add(job)
+        watched = asyncio.create_task(self._watch(entry, job))
+        self._watched.add(watched)
+        watched.add_done_callback(self._watched.discard)
+        return entry
+
+    async def _watch(self, entry: Entry, job: "_Job") -> None:
+        try:
+            result = plain(await job.done(), self.config.mask())
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is told where everybody looks
+            told = error.as_dict() if isinstance(error, MigratorError) else None
+            await self._end(entry, FAILED, _said(error), {"error": plain(told, self.config.mask())} if told else None)
+        else:
+            await self._end(entry, OK, "", result)
+        self._jobs.discard(job)
+        self._answers.clear()
+
+    async def _begin(self, call: Call) -> tuple[Entry, Entry | None]:
+        if self.config.web.read_only:
+            raise Refusal(403, "this server is read-only", hint="Use the command line, or a server that is not.")
+        who = call.identity
+        entry = Entry(
+            entry_id=new_id(),
+            who=who.name,
+            role=str(who.role),
+            via=who.via,
+            action=call.action,
+            address=call.address,
+            databases=call.databases,
+            subject=call.subject,
+            asked=plain(call.asked or {}, self.config.mask()),
+            key=call.key,
+            instance=f"{socket.gethostname()} pid {getpid()}",
+        )
+        return entry, await self.migrator.journal.begin(entry)
+
+    async def _end(self, entry: Entry, word: str, message: str, result: Mapping[str, Any] | None) -> None:
+        with suppress(DatabaseError):  # the database that keeps the audit may be the one that is away
+            await self.migrator.journal.end(entry.entry_id, word, message, result)
+
+    def _for(self, call: Call) -> Config:
+        return msgspec.structs.replace(self.config, actor=call.identity.name)
+
+    def _acting(self, call: Call) -> Migrator:
+        """Return a Migrator on the same connections that acts for the caller."""
+        return self.migrator.acting_for(call.identity.name)
+
+    async def metrics(self) -> str:
+        """Return the metrics of all databases as they stand now. Raises DependencyMissing."""
+        from migrator.notifiers._announcer import need
+
+        need("metrics", "prometheus_client", "metrics")
+        from migrator.notifiers.metrics import Metrics
+
+        found = Metrics(environment=self.config.environment)
+        await self.migrator.measure(found)
+        return found.text()
+
+    def scope(self, identity: Identity, databases: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the databases that are meant, () as all that the caller may see. ConfigError for an unknown one."""
+        names = tuple(self.config.database(name).name for name in databases) or tuple(self.config.databases)
+        return names if databases else tuple(name for name in names if identity.sees((name,)))
+
+
+class _Job:
+    """A change in a thread of its own."""
+
+    def __init__(self, config: Config, work: Work) -> None:
+        self._config, self._work = config, work
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled = False
+        self._home = asyncio.get_running_loop()
+        self._outcome: asyncio.Future[Any] = self._home.create_future()
+        Thread(target=self._run, name="change", daemon=True).start()
+
+    async def done(self) -> Any:
+        return await self._outcome
+
+    def cancel(self) -> None:
+        """End it as Ctrl-C would: it rolls back, and says in the tracker what it left."""
+        self._cancelled = True
+        loop, task = self._loop, self._task
+        if loop is not None and task is not None:
+            with suppress(RuntimeError):  # it has just ended
+                loop.call_soon_threadsafe(task.cancel)
+
+    def _run(self) -> None:
+        try:
+            result = asyncio.run(self._main())
+        except BaseException as error:  # noqa: BLE001 - every end is an end of the job
+            self._tell(error, None)
+        else:
+            self._tell(None, result)
+
+    async def _main(self) -> Any:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if self._cancelled:
+            raise asyncio.CancelledError
+        async with Migrator.open(self._config, [Log()]) as migrator:
+            return await self._work(migrator)
+
+    def _tell(self, error: BaseException | None, result: Any) -> None:
+        def tell() -> None:
+            if not self._outcome.done():
+                if error is None:
+                    self._outcome.set_result(result)
+                elif isinstance(error, Exception):
+                    self._outcome.set_exception(error)
+                else:
+                    self._outcome.cancel()
+
+        with suppress(RuntimeError):  # the server has gone
+            self._home.call_soon_threadsafe(tell)
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, MigratorError):
+        return error.message
+    if isinstance(error, asyncio.CancelledError):
+        return "stopped with the server"
+    return f"{type(error).__name__}: {error}"

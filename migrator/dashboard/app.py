@@ -1,0 +1,71 @@
+"""The ASGI app: `migrator serve` runs it, and any other application may mount it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from migrator.config import Config
+from migrator.core.errors import MigratorError
+from migrator.core.journal import Identity
+from migrator.dashboard import _problems, api_health
+from migrator.dashboard._asking import Asking
+from migrator.dashboard._problems import Refusal
+from migrator.dashboard.security import Security
+
+Identify = Callable[[Request], Identity | None]
+"""Says who asks, for an application that knows its users and mounts this one; None where it does not know."""
+
+
+def create_app(config: Config, *, root_path: str = "", identify: Identify | None = None) -> FastAPI:
+    """Return the app for one configuration. It opens the databases when it starts and closes them when it ends.
+
+    Mounted elsewhere, its lifespan must be run by the application above it (`app.router.lifespan_context`).
+    """
+    asking = Asking(config)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with asking.open():
+            yield
+
+    app = FastAPI(
+        title="migrator",
+        version=version("polymigrator"),
+        root_path=root_path,
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere; the pages of migrator show the document
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.state.asking = asking
+    for router in (api_health.router,):
+        app.include_router(router)
+    _refuse(app, config)
+    app.add_middleware(Security, asking=asking, identify=identify)
+    return app
+
+
+def _refuse(app: FastAPI, config: Config) -> None:
+    mask = config.mask()
+
+    @app.exception_handler(MigratorError)
+    async def _(_request: Request, error: MigratorError) -> Response:
+        return _problems.of_migrator(error, mask)
+
+    @app.exception_handler(Refusal)
+    async def _(_request: Request, error: Refusal) -> Response:
+        return _problems.of_refusal(error)
+
+    @app.exception_handler(HTTPException)
+    async def _(_request: Request, error: HTTPException) -> Response:
+        return _problems.of_http(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _(_request: Request, error: RequestValidationError) -> Response:
+        return _problems.of_validation(error)
