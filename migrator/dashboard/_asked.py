@@ -1,14 +1,14 @@
-"""What a route is given: the app's `Asking`, and who asks, with the role that the route needs."""
+"""What a route is given: the app's `Asking`, and who asks."""
 
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Header
 from starlette.requests import Request
 
-from migrator.core.journal import Identity, Role
+from migrator.core.journal import Identity
+from migrator.dashboard._actions import Actions, Caller
 from migrator.dashboard._asking import Asking
-from migrator.dashboard._problems import Refusal
 
 
 def _asking(request: Request) -> Asking:
@@ -16,27 +16,26 @@ def _asking(request: Request) -> Asking:
     return found
 
 
-def _needs(role: Role) -> Callable[[Request], Identity]:
-    def check(request: Request) -> Identity:
-        who: Identity = request.state.identity
-        if not who.role.covers(role):
-            raise Refusal(
-                403,
-                f"{who.name} is {who.role}, and this needs {role}",
-                hint="Somebody with the role admin makes tokens: `migrator serve token add NAME --role ...`.",
-            )
-        return who
+def _identity(request: Request) -> Identity:
+    who: Identity = request.state.identity
+    return who
 
-    return check
+
+def _actions(
+    request: Request,
+    asking: Annotated[Asking, Depends(_asking)],
+    idempotency_key: Annotated[str, Header(max_length=200)] = "",
+) -> Callable[[str], Actions]:
+    address = request.client.host if request.client else ""
+
+    def actions(confirm: str = "") -> Actions:
+        return Actions(asking, Caller(_identity(request), address, idempotency_key, confirm))
+
+    return actions
 
 
 Ask = Annotated[Asking, Depends(_asking)]
-Viewer = Annotated[Identity, Depends(_needs(Role.VIEWER))]
-Operator = Annotated[Identity, Depends(_needs(Role.OPERATOR))]
-Admin = Annotated[Identity, Depends(_needs(Role.ADMIN))]
-
-
-def allow(who: Identity, *databases: str) -> None:
-    """Refuse a caller whose role does not hold for these databases, as if they did not exist."""
-    if not who.sees(databases):
-        raise Refusal(404, f"{who.name} has no database {', '.join(databases)}", hint="GET /api/databases lists them.")
+Who = Annotated[Identity, Depends(_identity)]
+"""Who asks; every role may read, so that only the databases are narrowed: `asking.scope(who, ...)`."""
+Act = Annotated[Callable[[str], Actions], Depends(_actions)]
+"""Called with what was typed to confirm ("" for nothing), it returns the changes that the caller may ask for."""

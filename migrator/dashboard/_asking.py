@@ -182,9 +182,15 @@ class Asking:
         return found.text()
 
     def scope(self, identity: Identity, databases: Sequence[str] = ()) -> tuple[str, ...]:
-        """Return the databases that are meant, () as all that the caller may see. ConfigError for an unknown one."""
-        names = tuple(self.config.database(name).name for name in databases) or tuple(self.config.databases)
-        return names if databases else tuple(name for name in names if identity.sees((name,)))
+        """Return the databases that are meant, () as all that the caller may see.
+
+        Raises Refusal (404) for one that there is not, or not for them: the two look the same.
+        """
+        known = tuple(name for name in self.config.databases if identity.sees((name,)))
+        unknown = [name for name in databases if name not in known]
+        if unknown:
+            raise Refusal(404, f"there is no database {unknown[0]!r}", hint=f"Known: {', '.join(known)}")
+        return tuple(databases) or known
 
 
 class _Job:

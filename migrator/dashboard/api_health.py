@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from migrator.dashboard._asked import Ask, Viewer
+from migrator.dashboard._asked import Ask, Who
 from migrator.dashboard._plain import plain
 
 router = APIRouter(tags=["health"])
@@ -27,7 +27,7 @@ async def readyz(asking: Ask) -> JSONResponse:
 
 
 @router.get("/api/health")
-async def health(asking: Ask, who: Viewer) -> JSONResponse:
+async def health(asking: Ask, who: Who) -> JSONResponse:
     """Return how well every database is: the document of `migrator doctor --json`."""
     found = await asking.shared("health", asking.migrator.doctor, FRESH)
     document = plain(found, asking.config.mask())
@@ -37,7 +37,7 @@ async def health(asking: Ask, who: Viewer) -> JSONResponse:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(asking: Ask, _who: Viewer) -> PlainTextResponse:
+async def metrics(asking: Ask, _who: Who) -> PlainTextResponse:
     """Return where every database stands, in the text format of Prometheus."""
     text = await asking.shared("metrics", asking.metrics, FRESH)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,229 @@
+"""What callers may ask to be changed. The API and the pages both come through here.
+
+Each action says which role it needs, keeps to the caller's databases, asks for the environment's name where it is
+protected and the action takes something away, and writes its entry in the audit before it begins. Long ones return
+at once: their entry tells how they end, and their runs how they are getting on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from migrator.core.errors import UsageError
+from migrator.core.journal import Entry, Identity, Role
+from migrator.core.outcome import Decision
+from migrator.core.run import Run
+from migrator.dashboard._asking import Asking, Call
+from migrator.dashboard._problems import Refusal
+from migrator.runtime.migrator import Migrator
+
+UNCHANGED = "Nothing was changed."
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for a change: `address` is where from, `key` their Idempotency-Key, `confirm` what they typed."""
+
+    identity: Identity
+    address: str = ""
+    key: str = ""
+    confirm: str = ""
+
+
+class Actions:
+    """The changes that one caller asks for. Raises Refusal (403, 404, 409), and what the Migrator raises."""
+
+    def __init__(self, asking: Asking, caller: Caller) -> None:
+        self._asking = asking
+        self._caller = caller
+
+    async def upgrade(self, targets: Sequence[str] = (), databases: Sequence[str] = ()) -> Entry:
+        """Begin to apply revisions up to the targets, by default `head`."""
+        scope = self._scope(Role.OPERATOR, databases)
+        wanted = tuple(targets) or ("head",)
+
+        async def work(migrator: Migrator) -> Any:
+            return await migrator.upgrade(*wanted, databases=scope)
+
+        return await self._asking.start(self._call("upgrade", scope, " ".join(wanted)), work)
+
+    async def downgrade(self, targets: Sequence[str], databases: Sequence[str] = ()) -> Entry:
+        """Begin to take revisions down to the targets."""
+        if not targets:
+            raise UsageError("downgrade needs a target", state=UNCHANGED, hint="For example -1, or a revision's id.")
+        scope = self._scope(Role.OPERATOR, databases)
+        self._confirmed("downgrade")
+
+        async def work(migrator: Migrator) -> Any:
+            return await migrator.downgrade(*targets, databases=scope)
+
+        return await self._asking.start(self._call("downgrade", scope, " ".join(targets)), work)
+
+    async def verify(
+        self, targets: Sequence[str] = (), databases: Sequence[str] = (), tags: Sequence[str] = ()
+    ) -> Entry:
+        """Begin to ask the verify of what is applied."""
+        scope = self._scope(Role.OPERATOR, databases)
+
+        async def work(migrator: Migrator) -> Any:
+            return {"verified": await migrator.verify(*targets, databases=scope, tags=tags)}
+
+        return await self._asking.start(self._call("verify", scope, " ".join([*targets, *tags])), work)
+
+    async def run(
+        self,
+        names: Sequence[str],
+        *,
+        tags: Sequence[str] = (),
+        params: Mapping[str, Any] | None = None,
+        databases: Sequence[str] = (),
+        force: bool = False,
+    ) -> Entry:
+        """Begin to run scripts. The values of parameters are not written down: they may be secrets."""
+        scope = self._scope(Role.ADMIN if force else Role.OPERATOR, databases)
+
+        async def work(migrator: Migrator) -> Any:
+            return await migrator.run(*names, tags=tags, params=params, databases=scope, force=force)
+
+        asked = {"params": sorted(params or {}), "force": force}
+        return await self._asking.start(self._call("run", scope, " ".join([*names, *tags]), asked), work)
+
+    async def retry_failed(self, run_id: str) -> Entry:
+        """Begin to take the rows that a long change passed over once more."""
+        run = await self._run(Role.OPERATOR, run_id)
+
+        async def work(migrator: Migrator) -> Any:
+            return await migrator.retry_failed(run.run_id, [run.database])
+
+        return await self._asking.start(self._call("retry-failed", (run.database,), run.run_id), work)
+
+    async def cleanup(self, days: float | None = None, databases: Sequence[str] = ()) -> Entry:
+        """Begin to delete the runs and logs that the retention does not keep."""
+        scope = self._scope(Role.ADMIN, databases)
+        self._confirmed("cleanup")
+
+        async def work(migrator: Migrator) -> Any:
+            everywhere = set(scope) == set(self._asking.config.databases)
+            return await migrator.past.cleanup(days, () if everywhere else scope)
+
+        return await self._asking.start(self._call("cleanup", scope, "", {"days": days}), work)
+
+    async def pause(self, run_id: str, reason: str = "") -> Entry:
+        """Let a long change stand still after the batch it is at."""
+        run = await self._run(Role.OPERATOR, run_id)
+        return await self._ask_of("pause", run, reason, lambda each: each.controls.pause(run_id, reason))
+
+    async def resume(self, run_id: str, reason: str = "") -> Entry:
+        """Let a long change go on that was paused or cancelled."""
+        run = await self._run(Role.OPERATOR, run_id)
+        return await self._ask_of("resume", run, reason, lambda each: each.controls.resume(run_id, reason))
+
+    async def cancel(self, run_id: str, reason: str) -> Entry:
+        """End a long change after the batch it is at."""
+        run = await self._run(Role.OPERATOR, run_id)
+        return await self._ask_of("cancel", run, reason, lambda each: each.controls.cancel(run_id, reason))
+
+    async def tune(self, run_id: str, settings: Sequence[str]) -> Entry:
+        """Change settings of a long change, each written as `name=value`; see `core.tuning`."""
+        from migrator.core.tuning import settings_of
+
+        wanted = settings_of(settings)
+        run = await self._run(Role.OPERATOR, run_id)
+        return await self._ask_of("tune", run, " ".join(settings), lambda each: each.controls.tune(wanted, run_id))
+
+    async def resolve(self, run_id: str, decision: str, reason: str) -> Entry:
+        """Record what a person decided about a run that left something behind."""
+        if decision not in tuple(Decision):
+            known = ", ".join(Decision)
+            raise UsageError(f"{decision!r} is no decision", state=UNCHANGED, hint=f"Decide with one of {known}.")
+        run = await self._run(Role.ADMIN, run_id)
+        self._confirmed("resolve")
+        return await self._ask_of(
+            "resolve", run, f"{decision}: {reason}", lambda each: each.resolve(run.run_id, Decision(decision), reason)
+        )
+
+    async def delete_run(self, run_id: str) -> Entry:
+        """Delete a run with its log, unless it is what the tracker knows of its revision now."""
+        run = await self._run(Role.ADMIN, run_id)
+        self._confirmed("delete")
+        self._asking.migrator.past.refuse_live([run])
+        return await self._ask_of("delete", run, "", lambda each: _deleted(each, run))
+
+    async def unlock(self, database: str, reason: str) -> Entry:
+        """End whoever holds the lock of a database."""
+        if not reason:
+            raise UsageError("unlock needs a reason, which is kept", state=UNCHANGED)
+        scope = self._scope(Role.ADMIN, [database])
+        self._confirmed("unlock")
+        call = self._call("unlock", scope, database, {"reason": reason})
+
+        async def work(migrator: Migrator) -> Any:
+            return {"holders": await migrator.unlock(reason, scope)}
+
+        return await self._asking.do(call, work)
+
+    async def make_token(
+        self, name: str, role: Role, databases: Sequence[str] = (), days: float = 0
+    ) -> tuple[Entry, str]:
+        """Make a token and return its entry and its text, which nobody can find out again; "" for a repeated call."""
+        self._scope(Role.ADMIN, ())
+        text = ""
+
+        async def work(migrator: Migrator) -> Any:
+            nonlocal text
+            token, text = await migrator.journal.make_token(
+                name, role, databases, days=days, by=self._caller.identity.name
+            )
+            return {"token_id": token.token_id, "name": name}
+
+        asked = {"role": role, "databases": databases, "days": days}
+        return await self._asking.do(self._call("make token", (), name, asked), work), text
+
+    async def revoke_token(self, name: str) -> Entry:
+        """End a token, by its name or id."""
+        self._scope(Role.ADMIN, ())
+
+        async def work(migrator: Migrator) -> Any:
+            return {"token_id": (await migrator.journal.revoke(name)).token_id}
+
+        return await self._asking.do(self._call("revoke token", (), name), work)
+
+    async def _ask_of(self, action: str, run: Run, said: str, work: Any) -> Entry:
+        call = self._call(action, (run.database,), run.run_id, {"said": said} if said else {})
+        return await self._asking.do(call, work)
+
+    async def _run(self, role: Role, run_id: str) -> Run:
+        """Return the run that is meant, where the caller may see its database."""
+        self._has(role)
+        who = self._caller.identity
+        (run,) = (await self._asking.migrator.past.run(run_id, self._asking.scope(who))).runs
+        return run
+
+    def _scope(self, role: Role, databases: Sequence[str]) -> tuple[str, ...]:
+        """Return the databases that are meant; where none are named, all that the caller may see."""
+        self._has(role)
+        return self._asking.scope(self._caller.identity, databases)
+
+    def _has(self, role: Role) -> None:
+        who = self._caller.identity
+        if not who.role.covers(role):
+            raise Refusal(403, f"{who.name} is {who.role}, and this needs {role}", hint="Ask somebody with that role.")
+
+    def _confirmed(self, what: str) -> None:
+        config = self._asking.config
+        if config.protected and self._caller.confirm != config.environment:
+            raise Refusal(
+                409,
+                f"{config.environment} is protected, and {what} takes something away",
+                hint=f"Type {config.environment!r} as the confirmation (`confirm`).",
+            )
+
+    def _call(
+        self, action: str, databases: Sequence[str], subject: str, asked: Mapping[str, Any] | None = None
+    ) -> Call:
+        caller = self._caller
+        return Call(caller.identity, action, tuple(databases), subject, asked, caller.key, caller.address)
+
+
+async def _deleted(migrator: Migrator, run: Run) -> Any:
+    return {"deleted": await migrator.past.delete([run])}
