@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/migrator status
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 3 $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@ from typing import Any
 
 from migrator.adapters._chores import ChoreLease, Chores
 from migrator.adapters._context import ContextBase
+from migrator.adapters._journal import Kept, MemoryJournal
 from migrator.adapters._retiring import applied, retired, retires
 from migrator.core.batch import Checkpoint, Control, FailedRow
 from migrator.core.errors import LockHeld, LockLost, StatementTimeout, TrackerNewer, TrackerRefused
@@ -44,6 +45,7 @@ class Store:
     evictions: list[tuple[str, str, str]] = field(default_factory=list)
     chores: Chores = field(default_factory=dict)
     controls: dict[str, Control] = field(default_factory=dict)
+    journal: Kept = field(default_factory=Kept)
 
 
 @cache
@@ -240,6 +242,7 @@ class _Session:
         self._place = place
         self.tracker = _Tracker(name, place)
         self.lock = _Lock(name, place, self.tracker)
+        self.journal = MemoryJournal(place.journal)
 
     def lease(self, chore: str) -> ChoreLease:
         """Return the right to do a chore."""

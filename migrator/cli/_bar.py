@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrator.cli._render import amount, remaining
 from migrator.core.events import BatchDone, LoopBegun
 from migrator.core.pace import Speed
+from migrator.core.wording import amount, remaining
 
 if TYPE_CHECKING:
     from migrator.core.batch import Control

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrator.cli._render import amount, duration, remaining
 from migrator.core.change import rate
+from migrator.core.wording import amount, duration, remaining
 
 if TYPE_CHECKING:
     from migrator.core.batch import Checkpoint

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrator.cli._render import duration, loop_report
 from migrator.core.events import (
     Asked,
     BatchDone,
@@ -20,6 +19,7 @@ from migrator.core.events import (
 )
 from migrator.core.run import Run, Status
 from migrator.core.secrets import Mask
+from migrator.core.wording import duration, loop_report
 
 if TYPE_CHECKING:
     from migrator.cli._bar import Bar

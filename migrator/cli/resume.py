@@ -2,7 +2,7 @@
 
 from migrator.cli._changes import reason, run
 from migrator.cli._command import Console, declare
-from migrator.cli._render import amount
+from migrator.core.wording import amount
 
 
 @declare(example="migrator resume")

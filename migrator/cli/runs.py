@@ -118,7 +118,7 @@ def _did(run: "Run") -> str:
 
 
 def _row(run: "Run", page: "RunPage") -> tuple[str, ...]:
-    from migrator.cli._render import duration
+    from migrator.core.wording import duration
 
     said = (run.error or run.reason).partition("\n")[0]
     return (
@@ -134,7 +134,7 @@ def _row(run: "Run", page: "RunPage") -> tuple[str, ...]:
 
 
 def _text(run: "Run", standing: str, change: "Change | None", skipped: "Sequence[FailedRow]") -> str:
-    from migrator.cli._render import duration
+    from migrator.core.wording import duration
 
     spent = f" after {duration(run.duration_ms)}" if run.duration_ms is not None else ""
     lines = {
@@ -163,7 +163,7 @@ def _progress(run: "Run", change: "Change | None") -> str:
     if change is None:
         return json.dumps(run.progress) if run.progress else ""
     from migrator.cli._changes import lines
-    from migrator.cli._render import loop_report
+    from migrator.core.wording import loop_report
 
     if run.status == "pending":
         return f"\n{'':9}".join(lines(change))

@@ -46,7 +46,7 @@ def _text(found: "Statistics") -> str:
 
 
 def _cells(of: "Sum") -> tuple[Any, ...]:
-    from migrator.cli._render import duration
+    from migrator.core.wording import duration
 
     counts = (of.total, of.success, of.failed, of.rolled_back, of.running, of.interrupted)
     return (*map(str, counts), *(duration(each) for each in (of.average_ms, of.p50_ms, of.p95_ms)))

@@ -31,7 +31,8 @@ async def command(
 
     PostgreSQL refuses writes while a verify runs. Ends with 13 when one says no.
     """
-    from migrator.cli._render import duration, table
+    from migrator.cli._render import table
+    from migrator.core.wording import duration
 
     async with console.watch() as migrator:
         answers = await migrator.verify(*targets, databases=console.databases, tags=tags, jobs=jobs)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from migrator.core.errors import AmbiguousTarget, Irreversible, MultipleHeads, TargetNotFound, UsageError
 from migrator.core.history import History
@@ -73,8 +74,12 @@ class Plan:
         """Return the step that leaves another the least time: one that requires its backfill gives it as much as it has
         itself. None where none does.
         """
-        waiting = [each for each in self.steps if step.key in each.requires and each.limit(default)]
+        waiting = [each for each in self._requiring if step.key in each.requires and each.limit(default)]
         return min(waiting, key=lambda each: each.limit(default), default=None)
+
+    @cached_property
+    def _requiring(self) -> tuple[Step, ...]:
+        return tuple(each for each in self.steps if each.requires)
 
     def databases(self) -> tuple[str, ...]:
         """Return the databases that the plan changes, in order of their first step."""

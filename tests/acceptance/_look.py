@@ -23,7 +23,7 @@ def snapshot(url: str) -> list[tuple[Any, ...]]:
 def relations(url: str, kind: str = "r") -> set[str]:
     """Return the tables (or the indexes, with "i") of a PostgreSQL database, without migrator's own."""
     rows = sql(url, f"SELECT relname FROM pg_class WHERE relkind = '{kind}' AND relnamespace = 'public'::regnamespace")
-    ours = ("script_run_", "script_schedule", "migrator_")
+    ours = ("script_", "migrator_")
     return {row["relname"] for row in rows if not row["relname"].startswith(ours)}
 
 

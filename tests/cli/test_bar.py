@@ -5,11 +5,11 @@ import re
 import pytest
 
 from migrator.cli._bar import EVERY, Bar
-from migrator.cli._render import amount, duration, loop_report, remaining
 from migrator.core.batch import Control
 from migrator.core.events import BatchDone, LoopBegun
 from migrator.core.pace import Estimate
 from migrator.core.run import Run
+from migrator.core.wording import amount, duration, loop_report, remaining
 
 RUN = Run(run_id="r", database="main", revision="a2")
 

@@ -13,6 +13,8 @@ from migrator.core.schedule import Firing
 TRACKER = "script_run_tracker"
 LOCK = "migrator_lock"
 SCHEDULE = "script_schedule"
+AUDIT, TOKENS = "script_audit", "script_token"
+"""Of the HTTP API."""
 CHECKPOINTS, CONTROLS, FAILURES = "script_run_checkpoint", "script_run_control", "script_run_failures"
 """Of long changes."""
 VERSION = 1

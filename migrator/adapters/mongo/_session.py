@@ -18,6 +18,7 @@ from migrator.core.protocols import Databases, Lease, Lock, Tracker
 from migrator.core.run import Run
 
 if TYPE_CHECKING:
+    from migrator.adapters.mongo._journal import MongoJournal
     from migrator.core.batch import Ledger
     from migrator.core.forecast import Sampling
 
@@ -38,6 +39,13 @@ class MongoSession:
     def lease(self, chore: str) -> Lease:
         """Return the right to do a chore."""
         return ChoreLease(self._work, self._tracker, self._name, chore)
+
+    @property
+    def journal(self) -> "MongoJournal":
+        """The audit of the HTTP API and its tokens."""
+        from migrator.adapters.mongo._journal import MongoJournal
+
+        return MongoJournal(self._work, self._name)
 
     @property
     def alive(self) -> bool:

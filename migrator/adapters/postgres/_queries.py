@@ -20,6 +20,8 @@ _TABLES = {
     "{control}": "script_run_control",
     "{failures}": "script_run_failures",
     "{schedule}": "script_schedule",
+    "{audit}": "script_audit",
+    "{token}": "script_token",
 }
 _TABLE = re.compile("|".join(map(re.escape, _TABLES)))
 

@@ -19,6 +19,7 @@ from migrator.core.revision import Direction
 from migrator.core.run import Run
 
 if TYPE_CHECKING:
+    from migrator.adapters.postgres._journal import PostgresJournal
     from migrator.core.forecast import Sampling
 
 COMMIT = 60.0
@@ -50,6 +51,13 @@ class PostgresSession:
         self.tracker = tracker
         self.lock = lock
         self.lease = lease
+
+    @property
+    def journal(self) -> "PostgresJournal":
+        """The audit of the HTTP API and its tokens."""
+        from migrator.adapters.postgres._journal import PostgresJournal
+
+        return PostgresJournal(self._link, self.tracker.queries)
 
     @property
     def alive(self) -> bool:

@@ -328,6 +328,85 @@ RETURNING 1
 UPDATE {schedule} SET word = :word, message = :message, finished_at = clock_timestamp()
  WHERE name = :name AND due = :due
 
+-- name: journal_create
+-- The audit and the tokens of the HTTP API. `json` and not `jsonb`: it keeps whatever a caller may have sent.
+SELECT pg_catalog.pg_advisory_xact_lock(1835624306, 0);
+CREATE TABLE IF NOT EXISTS {audit} (
+    entry_id  text COLLATE "C" PRIMARY KEY,
+    who       text NOT NULL,
+    role      text NOT NULL,
+    via       text NOT NULL,
+    action    text NOT NULL,
+    address   text NOT NULL DEFAULT '',
+    databases text[] NOT NULL DEFAULT '{}',
+    subject   text NOT NULL DEFAULT '',
+    asked     json NOT NULL DEFAULT '{}',
+    key       text NOT NULL DEFAULT '',
+    instance  text NOT NULL DEFAULT '',
+    word      text NOT NULL,
+    message   text NOT NULL DEFAULT '',
+    result    json,
+    begun_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at  timestamptz
+);
+CREATE UNIQUE INDEX IF NOT EXISTS script_audit_used ON {audit} (who, key) WHERE key <> '';
+CREATE TABLE IF NOT EXISTS {token} (
+    token_id   text PRIMARY KEY,
+    name       text NOT NULL,
+    sha256     text NOT NULL,
+    role       text NOT NULL,
+    databases  text[] NOT NULL DEFAULT '{}',
+    made_at    text NOT NULL DEFAULT '',
+    made_by    text NOT NULL DEFAULT '',
+    expires_at text NOT NULL DEFAULT '',
+    revoked_at text NOT NULL DEFAULT ''
+);
+
+-- name: journal_begin
+-- An entry of the audit, unless its caller has used its key.
+INSERT INTO {audit} (entry_id, who, role, via, action, address, databases, subject, asked, key, instance, word, message)
+VALUES (:entry_id, :who, :role, :via, :action, :address, :databases, :subject, :asked, :key, :instance, :word, :message)
+    ON CONFLICT (who, key) WHERE key <> '' DO NOTHING
+RETURNING 1
+
+-- name: journal_used
+-- The entry with which a caller used a key.
+SELECT entry_id, who, role, via, action, address, databases, subject, asked, key, instance, word, message, result,
+       pg_catalog.to_char(begun_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS begun_at,
+       coalesce(pg_catalog.to_char(ended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), '') AS ended_at
+  FROM {audit} WHERE who = :who AND key = :key AND key <> ''
+
+-- name: journal_end
+-- How an entry ended, unless it has ended already.
+UPDATE {audit} SET word = :word, message = :message, result = :result, ended_at = clock_timestamp()
+ WHERE entry_id = :entry_id AND ended_at IS NULL
+
+-- name: journal_entries
+-- Entries of the audit, newest first. A condition without a value is folded away.
+SELECT entry_id, who, role, via, action, address, databases, subject, asked, key, instance, word, message, result,
+       pg_catalog.to_char(begun_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS begun_at,
+       coalesce(pg_catalog.to_char(ended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), '') AS ended_at
+  FROM {audit}
+ WHERE (:entry_id::text IS NULL OR entry_id = :entry_id)
+   AND (:action::text IS NULL OR action = :action)
+   AND (:after::text IS NULL OR entry_id < :after)
+ ORDER BY entry_id DESC
+ LIMIT :limit
+
+-- name: journal_tokens
+-- Every token, revoked ones too.
+SELECT token_id, name, sha256, role, databases, made_at, made_by, expires_at, revoked_at
+  FROM {token} ORDER BY name COLLATE "C", token_id COLLATE "C"
+
+-- name: journal_keep_token
+-- A token, in place of the one with its id.
+INSERT INTO {token} (token_id, name, sha256, role, databases, made_at, made_by, expires_at, revoked_at)
+VALUES (:token_id, :name, :hash, :role, :databases, :made_at, :made_by, :expires_at, :revoked_at)
+    ON CONFLICT (token_id) DO UPDATE
+   SET name = excluded.name, sha256 = excluded.sha256, role = excluded.role, databases = excluded.databases,
+       made_at = excluded.made_at, made_by = excluded.made_by, expires_at = excluded.expires_at,
+       revoked_at = excluded.revoked_at
+
 -- name: standing
 -- Why a write was refused: is the fence still ours, and is the run still pending?
 SELECT (SELECT fence FROM {lock} WHERE name = 'deploy') = :fence AS ours,
