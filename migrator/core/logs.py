@@ -72,12 +72,13 @@ class Threshold:
 
     def lets(self, line: str) -> bool:
         """Say whether the next line is let through."""
-        found = _level(line)
+        found = level_of(line)
         self._open = found in self._allowed if found else self._open
         return self._open
 
 
-def _level(line: str) -> str:
+def level_of(line: str) -> str:
+    """Return the level of the entry that a line begins, in text or JSON; "" where it begins none."""
     if found := _TEXT.match(line):
         return found["level"]
     if line.startswith("{"):

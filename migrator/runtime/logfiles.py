@@ -33,12 +33,12 @@ class LogFiles:
 
     def lines(self, run: Run) -> Iterator[str]:
         """Yield the lines of a run's log, oldest first, its compressed parts included. Raises NoLog at once."""
-        return self._lines(self._open(run), run)
+        return self._lines(self.opened(run), run)
 
     async def follow(self, run: Run, over: Callable[[], Awaitable[bool]]) -> AsyncIterator[str]:
         """Yield the lines of a run's log, and those that come, until the run is `over`. Raises NoLog."""
         mark = self._newest_part(run)
-        current, rest = self._open(run), b""
+        current, rest = self.opened(run), b""
         try:
             for line in self._older(run, self._names(run)[1:]):
                 yield line
@@ -53,7 +53,7 @@ class LogFiles:
                         yield line
                     mark = self._newest_part(run)
                     current.close()
-                    current = self._open(run)
+                    current = self.opened(run)
                 elif last:
                     break
                 else:
@@ -104,8 +104,10 @@ class LogFiles:
             )
         return self._folder, run.log_file
 
-    def _open(self, run: Run) -> BufferedReader:
-        folder, name = self._place(run)
+    def opened(self, run: Run, number: int = 0) -> BufferedReader:
+        """Open a part of a run's log, as its bytes are: 0 is the newest, the others are compressed. Raises NoLog."""
+        folder, newest = self._place(run)
+        name = part_name(newest, number)
         try:
             return _opened(folder / name)
         except FileNotFoundError:

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 from migrator.config import Config
 from migrator.core.errors import AmbiguousTarget, PlanRefused, TargetNotFound
-from migrator.core.protocols import Session
+from migrator.core.protocols import Holder, Session
 from migrator.core.run import COLUMNS, Run, Status
 from migrator.core.runs import RunFilter, RunPage, live, standing, statuses_of
 from migrator.runtime.connections import Connections
 from migrator.runtime.logfiles import LogFiles, NoLog
 
 if TYPE_CHECKING:
+    from migrator.core.days import Days
     from migrator.core.retention import Cleaned
     from migrator.core.stats import Statistics
+    from migrator.runtime.logtail import LogTail
 
 UNCHANGED = "Nothing was changed."
 ASK = 1.0
@@ -101,6 +103,16 @@ class Past:
         """Yield the lines of a run's log, oldest first. Raises NoLog, whose text says why there is none."""
         return self._files.lines(run)
 
+    def tail(self, run: Run, *, over: bool) -> "LogTail":
+        """Return what reads some lines of a run's log; `over` says that nobody writes to it any more."""
+        from migrator.runtime.logtail import LogTail
+
+        return LogTail(self._files, run, over=over)
+
+    def log_files(self, run: Run) -> list[tuple[str, int]]:
+        """Return the files of a run's log with their sizes, newest first; [] where it has none. Raises NoLog."""
+        return self._files.found(run)
+
     async def follow(self, run: Run) -> AsyncIterator[str]:
         """Yield the lines of a run's log, and those that come, until it is over: ended or interrupted. Raises NoLog."""
         async with self._session(run.database) as session:
@@ -131,6 +143,19 @@ class Past:
                         counting.add(run, standing(run, owned=owned))
         return counting.result()
 
+    async def days(self, since: str, databases: Sequence[str] = ()) -> "Days":
+        """Return how the runs of each day since then ended."""
+        from migrator.core import days
+        from migrator.runtime.cleaning import walk
+
+        counted = days.Days()
+        for name in self._scope(databases):
+            async with self._session(name) as session:
+                async for page in walk(session.tracker, days.COLUMNS, RunFilter(since=since)):
+                    for run in page:
+                        counted.add(run)
+        return counted
+
     async def cleanup(
         self, days: float | None = None, databases: Sequence[str] = (), *, dry_run: bool = False
     ) -> "Cleaned":
@@ -148,6 +173,19 @@ class Past:
                 name: await stack.enter_async_context(self._session(name)) for name in sorted(self._scope(databases))
             }
             return await cleaning.clean(sessions)
+
+    async def cleaners(self, databases: Sequence[str] = ()) -> dict[str, Holder]:
+        """Return who is cleaning now, by database; {} where nobody is."""
+        from migrator.runtime.cleaning import CHORE
+
+        found: dict[str, Holder] = {}
+        for name in self._scope(databases):
+            async with self._session(name) as session:
+                if await session.tracker.page(RunFilter(), limit=1, columns=()):  # else there may be no tracker
+                    holder = await session.lease(CHORE).holder()
+                    if holder is not None:
+                        found[name] = holder
+        return found
 
     def refuse_live(self, runs: Iterable[Run]) -> None:
         """Raise PlanRefused where one of these runs is live."""
