@@ -1,6 +1,5 @@
 """`[web]` of migrator.toml: who may ask `migrator serve`, as it is written, and checked."""
 
-import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
@@ -11,9 +10,6 @@ from migrator.core.errors import ConfigError
 from migrator.core.journal import Identity, Role
 
 RoleWord = Literal["viewer", "operator", "admin"]
-
-PASSWORD = re.compile(r"scrypt\$\d+\$\d+\$\d+\$[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+")
-"""A hashed password, as `migrator serve password` prints it."""
 
 
 class UserTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +69,9 @@ def web(table: WebTable) -> Web:
 
 
 def _user(name: str, table: UserTable) -> User:
-    if not PASSWORD.fullmatch(table.password):
+    from migrator.core.passwords import is_hash
+
+    if not is_hash(table.password):
         raise ConfigError(
             f"web.users.{name}.password is no hashed password",
             state="Nothing was changed.",

@@ -1,9 +1,9 @@
 """One connection for many holders: opened by the first, closed by the last."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from migrator.core.errors import UsageError
 from migrator.core.protocols import ConnectionStatus
@@ -94,7 +94,7 @@ class Shared(Generic[T]):
             self._turn = asyncio.Lock()
 
 
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+async def to_the_end(work: Awaitable[T]) -> T:
     """Run to the end whatever happens to the caller; a cancellation that came meanwhile is told at the next await.
 
     `work` must end by itself within a bounded time.
@@ -109,5 +109,6 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     result = task.result()
     caller = asyncio.current_task()
     if cancelled and caller is not None:
+        caller.uncancel()  # the same cancellation once more, not a second one: time limits count them
         caller.cancel()
     return result

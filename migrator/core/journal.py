@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -58,6 +59,13 @@ class Token:
     made_by: str = ""
     expires_at: str = ""
     revoked_at: str = ""
+
+    def ended(self, now: datetime) -> str:
+        """Return how it ended, "" while it holds."""
+        if self.revoked_at:
+            return f"revoked at {self.revoked_at}"
+        expired = self.expires_at and datetime.fromisoformat(self.expires_at) <= now
+        return f"expired at {self.expires_at}" if expired else ""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,10 @@ def moment(text: str, now: datetime) -> str:
             raise ValueError(
                 f'"{text}" is no time; write a date (2026-11-20), a time (2026-11-20T10:30) or how long ago (7d, 12h)'
             ) from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    try:
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except OverflowError:
+        raise ValueError(f'"{text}" is beyond what a calendar can tell') from None
 
 
 def time_of(text: str) -> datetime:

@@ -11,7 +11,8 @@ from typing import Any
 
 from migrator.core.errors import UsageError
 from migrator.core.journal import Entry, Identity, Role
-from migrator.core.outcome import Decision
+from migrator.core.outcome import Decision, Outcome
+from migrator.core.revision import Direction
 from migrator.core.run import Run
 from migrator.dashboard._asking import Asking, Call
 from migrator.dashboard._problems import Refusal
@@ -37,6 +38,18 @@ class Actions:
         self._asking = asking
         self._caller = caller
 
+    async def plan(self, direction: Direction, targets: Sequence[str] = (), databases: Sequence[str] = ()) -> Outcome:
+        """Return the steps that would be taken. One batch of each long change is tried, and rolled back."""
+        scope = self._scope(Role.OPERATOR, databases)
+        if direction is Direction.UPGRADE:
+            wanted = tuple(targets) or ("head",)
+            outcome = await self._asking.aside(lambda each: each.upgrade(*wanted, databases=scope, dry_run=True))
+        else:
+            _need_target(targets)
+            outcome = await self._asking.aside(lambda each: each.downgrade(*targets, databases=scope, dry_run=True))
+        found: Outcome = outcome
+        return found
+
     async def upgrade(self, targets: Sequence[str] = (), databases: Sequence[str] = ()) -> Entry:
         """Begin to apply revisions up to the targets, by default `head`."""
         scope = self._scope(Role.OPERATOR, databases)
@@ -49,8 +62,7 @@ class Actions:
 
     async def downgrade(self, targets: Sequence[str], databases: Sequence[str] = ()) -> Entry:
         """Begin to take revisions down to the targets."""
-        if not targets:
-            raise UsageError("downgrade needs a target", state=UNCHANGED, hint="For example -1, or a revision's id.")
+        _need_target(targets)
         scope = self._scope(Role.OPERATOR, databases)
         self._confirmed("downgrade")
 
@@ -81,6 +93,8 @@ class Actions:
     ) -> Entry:
         """Begin to run scripts. The values of parameters are not written down: they may be secrets."""
         scope = self._scope(Role.ADMIN if force else Role.OPERATOR, databases)
+        if force:
+            self._confirmed("run with force")
 
         async def work(migrator: Migrator) -> Any:
             return await migrator.run(*names, tags=tags, params=params, databases=scope, force=force)
@@ -223,6 +237,11 @@ class Actions:
     ) -> Call:
         caller = self._caller
         return Call(caller.identity, action, tuple(databases), subject, asked, caller.key, caller.address)
+
+
+def _need_target(targets: Sequence[str]) -> None:
+    if not targets:
+        raise UsageError("downgrade needs a target", state=UNCHANGED, hint="For example -1, or a revision's id.")
 
 
 async def _deleted(migrator: Migrator, run: Run) -> Any:

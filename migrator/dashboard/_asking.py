@@ -84,21 +84,21 @@ class Asking:
     async def shared(self, question: Hashable, ask: Callable[[], Awaitable[T]], fresh: float = FRESH) -> T:
         """Return the answer to a question: one that is at most `fresh` seconds old, or one that is on its way."""
         now = monotonic()
-        for old in [each for each, (at, answer) in self._answers.items() if answer.done() and now - at > FRESH]:
+        for old in [each for each, (until, answer) in self._answers.items() if answer.done() and now > until]:
             del self._answers[old]
-        at, answer = self._answers.get(question, (0.0, None))
-        if answer is None or (answer.done() and now - at > fresh):
+        _, answer = self._answers.get(question, (0.0, None))
+        if answer is None:
             answer = asyncio.ensure_future(ask())
             self._answers[question] = (now, answer)
-            answer.add_done_callback(lambda done: self._stamp(question, done))
+            answer.add_done_callback(lambda done: self._stamp(question, done, fresh))
         result: T = await asyncio.shield(answer)
         return result
 
-    def _stamp(self, question: Hashable, answer: "asyncio.Future[Any]") -> None:
+    def _stamp(self, question: Hashable, answer: "asyncio.Future[Any]", fresh: float) -> None:
         if answer.cancelled() or answer.exception() is not None:
             self._answers.pop(question, None)
         else:
-            self._answers[question] = (monotonic(), answer)
+            self._answers[question] = (monotonic() + fresh, answer)
 
     async def do(self, call: Call, work: Work) -> Entry:
         """Do something short now, and return its entry, ended; or the entry of the same call before.
@@ -129,6 +129,16 @@ class Asking:
         watched.add_done_callback(self._watched.discard)
         return entry
 
+    async def aside(self, work: Work) -> Any:
+        """Return what a question answers that reads many files, or runs the code of scripts: in a thread of its own."""
+        job = _Job(self.config, work)
+        self._jobs.add(job)
+        try:
+            return await job.done()
+        finally:
+            job.cancel()
+            self._jobs.discard(job)
+
     async def _watch(self, entry: Entry, job: "_Job") -> None:
         try:
             result = plain(await job.done(), self.config.mask())
@@ -157,7 +167,18 @@ class Asking:
             key=call.key,
             instance=f"{socket.gethostname()} pid {getpid()}",
         )
-        return entry, await self.migrator.journal.begin(entry)
+        before = await self.migrator.journal.begin(entry)
+        if before is not None and (before.action, before.databases, before.subject) != (
+            entry.action,
+            entry.databases,
+            entry.subject,
+        ):
+            raise Refusal(
+                409,
+                f"this Idempotency-Key was used for {before.action} {before.subject}".rstrip(),
+                hint="A key is for one call; for another call take a fresh one.",
+            )
+        return entry, before
 
     async def _end(self, entry: Entry, word: str, message: str, result: Mapping[str, Any] | None) -> None:
         with suppress(DatabaseError):  # the database that keeps the audit may be the one that is away
@@ -182,11 +203,13 @@ class Asking:
         return found.text()
 
     def scope(self, identity: Identity, databases: Sequence[str] = ()) -> tuple[str, ...]:
-        """Return the databases that are meant, () as all that the caller may see.
+        """Return the databases that are meant, () as all that the caller may see; never none at all.
 
         Raises Refusal (404) for one that there is not, or not for them: the two look the same.
         """
         known = tuple(name for name in self.config.databases if identity.sees((name,)))
+        if not known:  # no names at all would mean all databases to whoever is asked
+            raise Refusal(403, f"{identity.name} may see no database that is configured here")
         unknown = [name for name in databases if name not in known]
         if unknown:
             raise Refusal(404, f"there is no database {unknown[0]!r}", hint=f"Known: {', '.join(known)}")

@@ -133,6 +133,7 @@ def environment(mask: Mask) -> Environment:
         exact=escape,
         look=_words.look,
         clock=_words.clock,
+        next_day=_words.next_day,
         span=_words.span,
         duration=duration,
         size=size,

@@ -19,6 +19,8 @@ MEDIA_TYPE = "application/problem+json"
 
 STATUS: Mapping[type[MigratorError], int] = {
     errors.TargetNotFound: 404,
+    errors.AmbiguousTarget: 409,
+    errors.MultipleHeads: 409,
     errors.TargetError: 422,
     errors.UsageError: 422,
     errors.ConfigError: 422,
@@ -78,9 +80,15 @@ def of_http(error: HTTPException) -> JSONResponse:
     return problem(error.status_code, str(error.detail), headers=error.headers)
 
 
+def route_of(request: "Request") -> str:
+    """Return the path of a call as the routes have it: without where the app is mounted."""
+    root, path = str(request.scope.get("root_path", "")), str(request.scope["path"])
+    return path[len(root) :] if root and f"{path}/".startswith(f"{root}/") else path
+
+
 def wants_page(request: "Request") -> bool:
     """Say whether a person with a browser asks, who is to see a page and no JSON."""
-    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(("/api/", "/scripts/"))
+    return "text/html" in request.headers.get("accept", "") and not route_of(request).startswith(("/api/", "/scripts/"))
 
 
 def of_validation(error: Any) -> JSONResponse:

@@ -193,7 +193,7 @@ async def _look(asking: Asking, run: Run) -> _Look | None:
     return _Look(now, state, Progress(told), Throttled(change.waiting if change else ""))
 
 
-async def _lines(asking: Asking, look: _Look, place: Place | None) -> AsyncIterator[tuple[Place, LogLines]]:
+async def _lines(asking: Asking, look: _Look, place: Place | None) -> AsyncIterator[tuple[Place | None, LogLines]]:
     """Yield what the log has behind a place, by pages: all of it where the run is over."""
     pages = 0
     while look.over or pages < AT_ONCE:
@@ -201,7 +201,7 @@ async def _lines(asking: Asking, look: _Look, place: Place | None) -> AsyncItera
         try:
             page = await asking.shared(key, partial(_read, asking, look, place), POLL / 2)
         except NoLog as why:
-            yield place or Place(0, ""), LogLines(LogPage(), str(why))
+            yield place, LogLines(LogPage(), str(why))
             return
         before, place, pages = place, Place(page.next_offset, page.mark), pages + 1
         yield place, LogLines(page)

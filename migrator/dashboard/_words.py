@@ -1,7 +1,7 @@
 """What the pages say of times, states and sizes, as Jinja filters. Pure functions."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -97,3 +97,8 @@ def run_made(run_id: str) -> str:
         return datetime.fromtimestamp((number >> 20) / 1000, UTC).isoformat(timespec="milliseconds")
     except (OverflowError, ValueError, OSError):
         return ""
+
+
+def next_day(day: date) -> date:
+    """Return the day after."""
+    return day + timedelta(days=1)

@@ -18,6 +18,8 @@ from migrator.runtime.runs import new_id
 PREFIX = "mgr"
 """How every token begins, so that scanners of leaked secrets know one."""
 
+_LONGEST, _MOST_DAYS = 100, 36500
+
 _UNCHANGED = "Nothing was changed."
 
 
@@ -61,8 +63,12 @@ class Journal:
     ) -> tuple[Token, str]:
         """Make a token and return it with its text, which nobody can find out again. `days` 0 is for ever.
 
-        Raises ConfigError for an unknown database, UsageError for a name that is in use.
+        Raises ConfigError for an unknown database, UsageError for a name that is in use or could not be shown.
         """
+        if not (name.isprintable() and name.strip() == name and 0 < len(name) <= _LONGEST):
+            raise UsageError(f"{name!r} is no name", state=_UNCHANGED, hint="Take letters, and at most 100 of them.")
+        if not 0 <= days <= _MOST_DAYS:
+            raise UsageError(f"{days:g} days cannot be", state=_UNCHANGED, hint="0 is for ever; 36500 are the most.")
         for database in databases:
             self._config.database(database)
         if any(each.name == name and not each.revoked_at for each in await self.tokens()):

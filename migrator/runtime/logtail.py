@@ -74,7 +74,7 @@ class LogTail:
     def __init__(self, files: LogFiles, run: Run, *, over: bool) -> None:
         self._files = files
         self._run = run
-        self._over = over
+        self.over = over
 
     def page(self, offset: int, wanted: Wanted, mark: str = "") -> LogPage:
         """Return the lines from a place on; one in the middle of a line means the next line.
@@ -86,7 +86,7 @@ class LogTail:
             now, size = _mark(file), os.fstat(file.fileno()).st_size
             if mark in ("", now):
                 offset = min(offset, size)
-                reading = _Reading(file, wanted, size if self._over else -1)
+                reading = _Reading(file, wanted, size if self.over else -1)
                 lines = list(reading.lines(offset))
                 return self._page(lines, offset, reading.place, size, now)
             lines, rest = self._rest(mark, offset, wanted)
@@ -102,7 +102,7 @@ class LogTail:
             window = _BLOCK
             while True:
                 start = max(0, end - window)
-                reading = _Reading(file, wanted, size if self._over else -1, end)
+                reading = _Reading(file, wanted, size if self.over else -1, end)
                 lines = deque(reading.lines(start, most=False), maxlen=wanted.limit)
                 if len(lines) == wanted.limit or start == 0 or window >= SCAN:
                     break
@@ -112,7 +112,7 @@ class LogTail:
 
     def _page(self, lines: list[Line], start: int, place: int, size: int, mark: str) -> LogPage:
         older = max(len(self._files.found(self._run)) - 1, 0)
-        complete = self._over and place >= size
+        complete = self.over and place >= size
         return LogPage(tuple(lines), start, place, max(size, place), mark, older, complete=complete)
 
     def _rest(self, mark: str, offset: int, wanted: Wanted) -> tuple[list[Line], int]:

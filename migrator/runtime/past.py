@@ -17,6 +17,7 @@ from migrator.runtime.logfiles import LogFiles, NoLog
 if TYPE_CHECKING:
     from migrator.core.days import Days
     from migrator.core.retention import Cleaned
+    from migrator.core.schedule import Firing
     from migrator.core.stats import Statistics
     from migrator.runtime.logtail import LogTail
 
@@ -129,16 +130,22 @@ class Past:
             async for line in self._files.follow(run, ended):
                 yield line
 
-    async def stats(self, wanted: RunFilter | None = None, databases: Sequence[str] = ()) -> "Statistics":
-        """Return what the runs that the trackers still have come to; `wanted` narrows them."""
+    async def stats(
+        self, wanted: RunFilter | None = None, databases: Sequence[str] = (), words: Iterable[str] = ()
+    ) -> "Statistics":
+        """Return what the runs that the trackers still have come to; `wanted` and `words` narrow them as in `runs`."""
         from migrator.core import stats
         from migrator.runtime.cleaning import walk
 
-        counting = stats.Counting()
+        counting, asked, wanted = stats.Counting(), tuple(words), wanted or RunFilter()
         for name in self._scope(databases):
             async with self._session(name) as session:
                 owned = await session.lock.holder() is not None
-                async for page in walk(session.tracker, stats.COLUMNS, wanted):
+                statuses = statuses_of(asked, owned=owned)
+                if asked and not statuses:
+                    continue
+                narrowed = replace(wanted, statuses=statuses) if asked else wanted
+                async for page in walk(session.tracker, stats.COLUMNS, narrowed):
                     for run in page:
                         counting.add(run, standing(run, owned=owned))
         return counting.result()
@@ -155,6 +162,11 @@ class Past:
                     for run in page:
                         counted.add(run)
         return counted
+
+    async def firings(self) -> "list[Firing]":
+        """Return the last firing of each schedule that was ever seen, whoever did it."""
+        async with self._session(next(iter(self._config.databases))) as session:
+            return await session.tracker.firings()
 
     async def cleanup(
         self, days: float | None = None, databases: Sequence[str] = (), *, dry_run: bool = False

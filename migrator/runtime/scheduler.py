@@ -162,6 +162,17 @@ class Scheduler:
         await self.close()
 
 
+def upcoming(schedule: Schedule, now: datetime, count: int, done: int = 0) -> list[str]:
+    """Return the next firings of a schedule, at most so many; `done` is how often it has run. [] where it is over."""
+    if schedule.max_runs:
+        count = max(0, min(count, schedule.max_runs - done))
+    after, found = following(schedule, _cron), list[str]()
+    for _ in range(count):
+        now = after(now)
+        found.append(text_of(now))
+    return found
+
+
 async def perform(schedule: Schedule, config: Config, notifiers: Sequence[Notifier]) -> str:
     """Do what a schedule says, with connections of its own, and return it in a few words. Raises MigratorError."""
     async with Migrator.open(config, notifiers) as migrator:

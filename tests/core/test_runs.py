@@ -38,6 +38,13 @@ def test_what_is_no_time(text: str) -> None:
         moment(text, NOW)
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00"])
+def test_a_time_that_has_no_utc(text: str) -> None:
+    """The first and the last day are not the same everywhere."""
+    with pytest.raises(ValueError, match="beyond what a calendar can tell"):
+        moment(text, NOW)
+
+
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_a_time_keeps_its_value(when: datetime) -> None:
     """What the tracker shows as text is the same time when it is read."""

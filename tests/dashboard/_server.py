@@ -1,5 +1,6 @@
 """The app under a real server: in a thread of this program, at a port that the system chose."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,8 +11,9 @@ import uvicorn
 from starlette.requests import Request
 
 from migrator.config import load
-from migrator.core.journal import Identity
+from migrator.core.journal import Identity, Role
 from migrator.dashboard.app import create_app
+from migrator.runtime.migrator import Migrator
 from tests.acceptance._project import LIMIT, Project
 
 
@@ -32,7 +34,8 @@ def running(
     file.write_text(f"{project.toml.read_text('utf-8')}\n{toml}\n", "utf-8")
     app = create_app(load(str(file), environ or {}), root_path=root_path, identify=identify)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        settings = uvicorn.Config(app, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=2)
+        settings = uvicorn.Config(app, log_config=None, lifespan="on", proxy_headers=False, ws="none")
+        settings.timeout_graceful_shutdown = 2
         server = uvicorn.Server(settings)
         thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
@@ -47,3 +50,18 @@ def running(
             server.should_exit = True
             thread.join(LIMIT)
             assert not thread.is_alive(), "the server did not stop"
+
+
+def make_token(project: Project, name: str, role: Role = Role.ADMIN, *databases: str, days: float = 0) -> str:
+    """Make a token, as `migrator serve token add` does, and return its text."""
+
+    async def made() -> str:
+        async with Migrator.open(load(str(project.toml), {})) as migrator:
+            return (await migrator.journal.make_token(name, role, databases, days=days, by="ann"))[1]
+
+    return asyncio.run(made())
+
+
+def bearer(text: str) -> dict[str, str]:
+    """Return the header that sends a token."""
+    return {"authorization": f"Bearer {text}"}

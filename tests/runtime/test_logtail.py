@@ -2,6 +2,7 @@
 
 import gzip
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,10 +61,10 @@ def test_a_log_of_100_mb(path: Path) -> None:
     size = big(path)
     reader = tail(path)
     for ask, most in (
-        (lambda: reader.last(Wanted(limit=1000)), MEGABYTE),
-        (lambda: reader.page(size // 2, Wanted(limit=1000)), MEGABYTE),
-        (lambda: reader.page(0, Wanted(search="nowhere")), SCAN + MEGABYTE),
-        (lambda: reader.last(Wanted(level="CRITICAL")), 2 * SCAN),
+        (partial(reader.last, Wanted(limit=1000)), MEGABYTE),
+        (partial(reader.page, size // 2, Wanted(limit=1000)), MEGABYTE),
+        (partial(reader.page, 0, Wanted(search="nowhere")), SCAN + MEGABYTE),
+        (partial(reader.last, Wanted(level="CRITICAL")), 2 * SCAN),
     ):
         tracemalloc.start()
         before = bytes_read()
@@ -124,7 +125,9 @@ def test_the_last_lines(path: Path) -> None:
 def test_levels(path: Path) -> None:
     """A line that begins no entry goes with the one before it, on whatever page that is; JSON is understood too."""
     trace = entry("it failed", "ERROR") + "Traceback:\n  boom\n"
-    path.write_text(entry("one") + "goes with one\n" + trace + entry("two") + '{"levelname": "WARNING", "message": 1}\n')
+    path.write_text(
+        entry("one") + "goes with one\n" + trace + entry("two") + '{"levelname": "WARNING", "message": 1}\n'
+    )
     page = tail(path).page(0, Wanted(level="WARNING"))
     assert [line.level for line in page.lines] == ["ERROR"] * 3 + ["WARNING"]
     place = tail(path).page(0, Wanted(level="ERROR", limit=1)).next_offset

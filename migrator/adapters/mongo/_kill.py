@@ -26,12 +26,16 @@ PAUSE = 0.05
 
 
 async def kill_session(client: AsyncMongoClient[dict[str, Any]], lsid: Mapping[str, Any]) -> None:
-    """End the commands and the transaction of a server session. Without it an orphan transaction blocks for 60 s."""
+    """End the commands and the transaction of a server session. Without it an orphan transaction blocks for 60 s.
+
+    Returns where this user may not; raises where the server does not answer in time.
+    """
     async with client.start_session() as apart:  # explicit: a bound session would take this command into itself
         try:
             await client.admin.command({"killSessions": [{"id": lsid["id"]}]}, session=apart)
-        except OperationFailure:
-            return  # not allowed, or gone already
+        except OperationFailure as error:
+            if error.timeout:  # also the driver's own, where the time was over before anything was sent
+                raise
 
 
 async def kill_commands(db: AsyncDatabase[dict[str, Any]], appname: str) -> bool:
@@ -49,7 +53,9 @@ async def kill_commands(db: AsyncDatabase[dict[str, Any]], appname: str) -> bool
                 if monotonic() > deadline:
                     return False
                 await asyncio.sleep(PAUSE)
-        except OperationFailure:
+        except OperationFailure as error:
+            if error.timeout:
+                raise
             return True  # not allowed
     return True
 

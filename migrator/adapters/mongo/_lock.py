@@ -6,7 +6,7 @@ renewals would conflict with our own transactions. Neither is ever deleted, or t
 On a sharded cluster the clock is that of the router that took the command, so the fence and not the clock decides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pymongo
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import ConnectionFailure, DuplicateKeyError, WriteConcernError
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, PyMongoError, WriteConcernError
 
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._kill import kill_commands, kill_session
@@ -27,7 +27,7 @@ from migrator.core.protocols import Holder, Owner
 LEASE = 15.0
 INTERVAL = 3.0
 RENEWAL = 5.0
-"""Seconds that one renewal may take; what takes longer has failed."""
+"""Seconds that one write of the lease or the fence may take; what takes longer has failed."""
 
 FAREWELL = 1.0
 """Seconds for giving the lock back to a server that did not answer the last time."""
@@ -37,7 +37,9 @@ FREE = {"$expr": {"$lte": ["$expires", "$$NOW"]}}
 TAKEN = {"$expr": {"$gt": ["$expires", "$$NOW"]}}
 EXPIRES = {"$add": ["$$NOW", int(LEASE * 1000)]}
 BEFORE = {"$cond": [{"$isArray": ["$before"]}, "$before", []]}
-PREDECESSOR = {"$cond": [{"$gt": ["$appname", ""]}, [{"lsid": "$lsid", "appname": "$appname"}], []]}
+LEFT = {"$or": [{"$gt": ["$lsid", None]}, {"$gt": ["$appname", ""]}]}
+WHO = {each: f"${each}" for each in ("lsid", "appname", "holder", "acquired_at")}
+PREDECESSOR = {"$cond": [LEFT, [WHO], []]}
 
 
 class MongoLock:
@@ -103,9 +105,10 @@ class MongoLock:
         limit = FAREWELL if self._work.silent else RENEWAL
         with translated(f"{self._name}: give the lock back"), pymongo.timeout(limit):
             async with self._apart() as apart:
-                # Where a transaction of ours may still be open, the next holder gets its name and ends it.
-                gone = {} if self._work.doubtful else {"lsid": None, "appname": ""}
-                change = {"$set": {"expires": EPOCH, **gone}}
+                # Where a transaction or a command of ours may still be open, the next holder gets its name and ends it.
+                lsid = {} if self._work.doubtful else {"lsid": None}
+                appname = {} if self._work.running else {"appname": ""}
+                change = {"$set": {"expires": EPOCH, **lsid, **appname}}
                 await self._lock.update_one({"_id": "lease", "owner": token}, change, session=apart)
 
     async def evict(self, by: Owner, reason: str) -> Holder | None:
@@ -176,24 +179,40 @@ class MongoLock:
 
     async def _entered(self, lease: Mapping[str, Any]) -> int:
         """Shut the predecessor out, and see that there is a tracker."""
-        fence = int(lease["fence"])
+        fence, before = int(lease["fence"]), lease["before"]
         with translated(f"{self._name}: take the lock"), pymongo.timeout(SHORT):
-            for each in lease["before"]:
-                await kill_session(self._work.db.client, each["lsid"])
-                if not await kill_commands(self._work.db, each["appname"]):
+            for each in before:
+                if each["lsid"]:
+                    await kill_session(self._work.db.client, each["lsid"])
+                if each["appname"] and not await kill_commands(self._work.db, each["appname"]):
                     raise self._running_on()
-            async with self._apart() as apart:
-                raised = {"$set": {"token": fence}}
-                wanted = {"_id": "fence", "token": {"$lt": fence}}
-                answer = await self._lock.update_one(wanted, raised, session=apart)
-                await self._tracker.shut_out(fence, apart)
-                if lease["before"]:
-                    mine = {"_id": "lease", "owner": self._token}
+            try:
+                raised = await self._shut_out(fence)
+            except PyMongoError as error:
+                if isinstance(error, WriteConcernError) or not error.timeout:
+                    raise
+                await self.holder()  # raises where the server does not answer at all
+                raise self._in_the_way(before) from error
+            if before:
+                mine = {"_id": "lease", "owner": self._token}
+                async with self._apart() as apart:
                     await self._lock.update_one(mine, {"$set": {"before": []}}, session=apart)
-        if answer.matched_count != 1:
+        if not raised:
             raise self._lost()
         await self._tracker.ensure()
         return fence
+
+    async def _shut_out(self, fence: int) -> bool:
+        """Raise the fence, everywhere; False where a newer holder has raised it further.
+
+        A transaction that has written it, or a batch that is open, makes these writes wait for its end.
+        """
+        older = {"_id": "fence", "token": {"$lt": fence}}
+        async with self._apart() as apart:
+            with pymongo.timeout(RENEWAL):
+                answer = await self._lock.update_one(older, {"$set": {"token": fence}}, session=apart)
+            await self._tracker.shut_out(fence, apart)
+        return answer.matched_count == 1
 
     async def _give_back(self, token: str) -> None:
         self._token = token
@@ -218,6 +237,24 @@ class MongoLock:
             f"{self._name}: a command of the holder before still runs on the server, and does not end when told to",
             state="Nothing was changed.",
             hint="Wait for it, or end it: `db.currentOp()` shows it under the appName migrator/...",
+        )
+
+    def _in_the_way(self, before: Sequence[Mapping[str, Any]]) -> LockHeld:
+        """Return the error for a transaction that outlives the lease of its holder."""
+        known = [each for each in before if each["lsid"]]
+        who = " and of ".join(str(_holder(each, "")) for each in known) or "somebody unknown"
+        ids = ", ".join(f'{{id: UUID("{each["lsid"]["id"].as_uuid()}")}}' for each in known)
+        end = (
+            f"`db.adminCommand({{killSessions: [{ids}]}})`, as the user who began it"
+            if known
+            else "`db.currentOp({transaction: {$exists: true}})` shows its `lsid`, "
+            "`db.adminCommand({killSessions: [{id: ...}]})` ends it"
+        )
+        return LockHeld(
+            f"{self._name} is locked by a transaction of {who}, which is still open on the server",
+            state="Nothing was changed.",
+            hint="Wait until the server ends it (by default after 60 s, transactionLifetimeLimitSeconds; "
+            f"`--lock-timeout 5m`), or end it: {end}.",
         )
 
     def _lost(self) -> LockLost:

@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure
 from migrator.adapters.mongo._context import Context
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._walk import MongoWalk
-from migrator.adapters.mongo._work import SHORT, Work, limited, unheard
+from migrator.adapters.mongo._work import SHORT, Work, limited
 from migrator.core.batch import Ledger, Page, Walk
 from migrator.core.errors import StatementFailed, UsageError
 from migrator.core.forecast import Sample
@@ -69,8 +69,8 @@ class SamplingContext(Context):
                         yield
                 self.sample.seconds = time.perf_counter() - began
                 self.sample.volume = _volume(old, await self._documents({"_id": {"$in": list(old)}}))
-            except BaseException as error:
-                await work.abort(kill=unheard(error))
+            except BaseException:
+                await work.abort()
                 raise
             await work.abort()
             await self._look(page, before)

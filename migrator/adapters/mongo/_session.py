@@ -12,7 +12,7 @@ from migrator.adapters.mongo._kill import kill_commands
 from migrator.adapters.mongo._lease import ChoreLease
 from migrator.adapters.mongo._lock import MongoLock
 from migrator.adapters.mongo._tracker import MongoTracker
-from migrator.adapters.mongo._work import Work, finished, limited
+from migrator.adapters.mongo._work import Work, limited
 from migrator.core.errors import DependencyMissing
 from migrator.core.protocols import Databases, Lease, Lock, Tracker
 from migrator.core.run import Run
@@ -93,21 +93,16 @@ class MongoSession:
             try:
                 with limited(f"{what}: the step", timeout, _LATE):
                     yield
-            except asyncio.CancelledError:
-                await finished(self._kill())
-                raise
-            except BaseException:
-                self._work.doubtful = True  # its last command may still run; the next holder gets our name and ends it
+            except BaseException as error:
+                self._work.running = True  # its last command may still run; the next holder gets our name and ends it
+                if isinstance(error, asyncio.CancelledError):
+                    await self._work.ending(kill_commands(self._work.db, self._appname))
                 raise
 
     def _ledger(self, run: Run) -> "Ledger":
         from migrator.adapters.mongo._ledger import MongoLedger
 
         return MongoLedger(self._work, self._tracker, self._name, run)
-
-    async def _kill(self) -> None:
-        with self._work.ending():
-            await kill_commands(self._work.db, self._appname)
 
     def _need_transactions(self) -> None:
         if not self._work.transactions:

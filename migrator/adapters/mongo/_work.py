@@ -11,6 +11,7 @@ not used. Only our own short writes are repeated, and only where the server says
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextvars import Context
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
@@ -24,6 +25,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
+from migrator.adapters._shared import to_the_end
 from migrator.adapters.mongo._errors import transient, unknown
 from migrator.adapters.mongo._kill import kill_session
 from migrator.core.errors import OutcomeUnknown, StatementTimeout, TransactionEscaped
@@ -36,7 +38,7 @@ SHORT = 10.0
 COMMIT = 15.0
 """Seconds for a commit, with all its repetitions; after them the outcome is unknown."""
 ABORT = 5.0
-"""Seconds for giving up a transaction; after them the server's own limit ends it."""
+"""Seconds for giving up a transaction; after them the next holder of the lock or the server's own limit ends it."""
 ELECTION = 20.0
 """Seconds for which a question of ours waits for a primary; a set that lost its own takes about 12 by default."""
 PAUSE = 0.05
@@ -63,7 +65,8 @@ class Work:
         self.db = db
         self.session = session
         self.transactions = transactions
-        self.doubtful = False  # a transaction or a command of ours may still be open on the server
+        self.doubtful = False  # a transaction was given up: what was sent for it may still arrive and open it again
+        self.running = False  # a command outside a transaction may still run
         self.silent = False  # the server was told to stop and did not answer: nothing more is worth the wait
 
     @property
@@ -92,9 +95,8 @@ class Work:
                 with limit:
                     yield
             self._need_open(what)
-        except BaseException as error:
-            # Nobody waits for a command of a task that was cancelled; the server would still run it to its end.
-            await self.abort(kill=unheard(error))
+        except BaseException:
+            await self.abort()
             raise
         await self.commit(what)
 
@@ -113,17 +115,24 @@ class Work:
         would keep everybody else waiting for a minute, and one that was does not notice.
         """
         try:
-            await finished(self._commit(what))
+            await to_the_end(_unhurried(self._commit(what)))
         except (OutcomeUnknown, PyMongoError):
-            await finished(self._end())
+            await self.abort()
             raise
 
-    async def abort(self, *, kill: bool = False) -> None:
+    async def abort(self) -> None:
         """Give the transaction up; never raises for a server that does not answer.
 
-        `kill` also ends what the server may still do for the session: a cancelled task and a broken link end nothing.
+        Its session is ended on the server: a cancelled task and a broken link end nothing there, and the driver does
+        not say whether its own abort was heard.
         """
-        await finished(self._abort(kill))
+        self.doubtful = True
+        await self.ending(self._abort())
+
+    async def ending(self, tell: Coroutine[Any, Any, object]) -> None:
+        """Tell the server to stop, for at most ABORT seconds, and remember where it does not even answer that."""
+        await to_the_end(_unhurried(self._told(tell)))
+        await asyncio.sleep(0)  # a cancellation that came meanwhile is told here, inside the time limit that caused it
 
     async def together(self, what: str, body: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
         """Run our own writes in the open transaction, or in a short one that is committed at once.
@@ -150,8 +159,8 @@ class Work:
         try:
             with pymongo.timeout(SHORT):
                 result = await body(self.session)
-        except BaseException as error:
-            await self.abort(kill=unheard(error))
+        except BaseException:
+            await self.abort()
             raise
         await self.commit(what)
         return result
@@ -169,34 +178,34 @@ class Work:
                         raise unknown(what) from error
                 await asyncio.sleep(PAUSE)
 
-    @contextmanager
-    def ending(self) -> Iterator[None]:
-        """Bound the telling of the server to stop, and remember where it does not even answer that."""
+    async def _told(self, tell: Coroutine[Any, Any, object]) -> None:
         try:
             with pymongo.timeout(ABORT):
-                yield
+                await tell
         except PyMongoError as error:
-            self.doubtful, self.silent = True, error.timeout
+            self.silent = error.timeout
 
-    async def _end(self) -> None:
-        self.doubtful = True
-        with self.ending():
-            await kill_session(self.db.client, self.lsid)
-            self.doubtful = False
-
-    async def _abort(self, kill: bool) -> None:
-        if kill:
-            await self._end()
-        with self.ending():
+    async def _abort(self) -> None:
+        try:
+            await self._kill()
+        finally:
             if self.session.in_transaction:
                 await self.session.abort_transaction()
 
+    async def _kill(self) -> None:
+        """End the session on the server; where the link breaks, tell it over another."""
+        while True:
+            try:
+                return await kill_session(self.db.client, self.lsid)
+            except ConnectionFailure as error:
+                if error.timeout:
+                    raise
+            await asyncio.sleep(PAUSE)
 
-def unheard(error: BaseException) -> bool:
-    """Say whether the server may go on with what this error broke off: it was cancelled here, or the link broke."""
-    if isinstance(error, StatementTimeout) and error.__cause__ is not None:
-        return unheard(error.__cause__)
-    return isinstance(error, asyncio.CancelledError | ConnectionFailure) or bool(getattr(error, "timeout", False))
+
+def _unhurried(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Run it beside the time limits of whoever calls: there may be nothing left of them, and it has one of its own."""
+    return asyncio.get_running_loop().create_task(work, context=Context())
 
 
 @contextmanager
@@ -224,21 +233,3 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
             if monotonic() > deadline:
                 raise
         await asyncio.sleep(PAUSE)
-
-
-async def finished(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end whatever happens to the caller; a cancellation that came meanwhile is raised afterwards.
-
-    `work` must end by itself within a bounded time.
-    """
-    task = asyncio.ensure_future(work)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            cancelled = True
-    result = task.result()
-    if cancelled:
-        raise asyncio.CancelledError
-    return result

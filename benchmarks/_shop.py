@@ -1,0 +1,299 @@
+"""The shop of the worked example with a past to look at: branches, a drift, failures, weeks of nightly runs, and a
+long change that runs now and stands still from time to time. What benchmarks/screenshots.py takes its pictures of.
+"""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import asyncpg
+import msgspec
+
+from migrator import config
+from migrator.core.errors import MigratorError
+from migrator.runtime.migrator import Migrator
+from migrator.servers import mongo, postgres
+
+ROOT = Path(__file__).parents[1]
+TOML = """\
+environment = "staging"
+
+[environments.production]
+protected = true
+
+[databases.shop]
+url = "{shop}"
+revisions = "revisions/main"
+
+[databases.shop.throttle]
+query = "SELECT count(*) FROM maintenance_hold"
+
+[databases.events]
+url = "{events}"
+
+[retention]
+keep_days = 7
+keep_last = 5
+
+[schedule.nightly-search]
+script = "reindex_search"
+cron = "30 2 * * *"
+time_zone = "Europe/Berlin"
+
+[schedule.verify-all]
+task = "verify"
+every = "6h"
+
+[schedule.tidy]
+task = "cleanup"
+cron = "15 4 * * SUN"
+missed = "skip"
+"""
+
+POSTGRES = "from migrator.adapters.postgres import Context\n\n"
+MONGO = "from migrator.adapters.mongo import Context\n\n"
+REVISIONS = {
+    "main/2026_04_02_3f2a91c7d0e1_invoices_of_every_order.py": f'''"""Invoices of every order."""
+{POSTGRES}revision = "3f2a91c7d0e1"
+down_revision = "24adebbe77f2"
+branch_labels = ("billing",)
+
+
+async def upgrade(ctx: Context) -> None:
+    await ctx.execute("CREATE TABLE invoices (id bigint PRIMARY KEY, order_id bigint NOT NULL, total_cents bigint)")
+
+
+async def downgrade(ctx: Context) -> None:
+    await ctx.execute("DROP TABLE invoices")
+
+
+async def verify(ctx: Context) -> bool:
+    return "total_cents" in await ctx.columns("invoices")
+''',
+    "main/2026_04_03_51be77a0c2d4_words_by_which_products_are_found.py": f'''"""Words by which products are found."""
+{POSTGRES}revision = "51be77a0c2d4"
+down_revision = "24adebbe77f2"
+branch_labels = ("search",)
+
+
+async def upgrade(ctx: Context) -> None:
+    await ctx.execute("ALTER TABLE products ADD COLUMN words tsvector")
+    ctx.log.info("the words are filled by reindex_search, every night")
+
+
+async def downgrade(ctx: Context) -> None:
+    await ctx.execute("ALTER TABLE products DROP COLUMN words")
+
+
+async def verify(ctx: Context) -> bool:
+    return "words" in await ctx.columns("products")
+''',
+    "main/2026_04_09_9b1de04c77aa_invoices_may_be_cancelled.sql": """\
+-- Invoices may be cancelled
+-- revision: 9b1de04c77aa
+-- down_revision: 3f2a91c7d0e1
+
+-- migrator: upgrade
+ALTER TABLE invoices ADD COLUMN cancelled_at timestamptz;
+
+-- migrator: downgrade
+ALTER TABLE invoices DROP COLUMN cancelled_at;
+
+-- migrator: verify
+SELECT count(*) = 1 FROM information_schema.columns WHERE table_name = 'invoices' AND column_name = 'cancelled_at';
+""",
+    "main/2026_04_14_c0ffee51d2b7_join_billing_and_search.py": f'''"""Join billing and search."""
+{POSTGRES}revision = "c0ffee51d2b7"
+down_revision = ("9b1de04c77aa", "51be77a0c2d4")
+
+
+async def upgrade(ctx: Context) -> None:
+    """Nothing changes: two branches become one."""
+
+
+async def downgrade(ctx: Context) -> None:
+    """Nothing changes."""
+''',
+    "main/2026_04_20_d4417be90a3c_set_the_total_of_every_order_line.py": f'''"""Set the total of every parcel."""
+{POSTGRES}revision = "d4417be90a3c"
+down_revision = "c0ffee51d2b7"
+tags = ("backfill",)
+
+
+async def upgrade(ctx: Context) -> None:
+    async for batch in ctx.batches("parcels", where="total_cents IS NULL", name="parcels.total", on_error="skip"):
+        async with batch:
+            await ctx.execute(
+                f"UPDATE parcels SET total_cents = 100 / (id - 33333) * 0 + grams * 3 WHERE {{batch.where}}", *batch.args
+            )
+
+
+async def downgrade(ctx: Context) -> None:
+    """Leave the totals: the column goes with the revision that made it."""
+
+
+async def verify(ctx: Context) -> bool:
+    return await ctx.value("SELECT count(*) FROM parcels WHERE total_cents IS NULL AND id <> 33333") == 0
+''',
+    "main/2026_04_21_e8802fd11c65_every_parcel_has_a_total.py": f'''"""Every parcel has a total."""
+{POSTGRES}revision = "e8802fd11c65"
+down_revision = "d4417be90a3c"
+
+
+async def upgrade(ctx: Context) -> None:
+    await ctx.execute("ALTER TABLE parcels ALTER COLUMN total_cents SET NOT NULL")
+
+
+async def downgrade(ctx: Context) -> None:
+    await ctx.execute("ALTER TABLE parcels ALTER COLUMN total_cents DROP NOT NULL")
+''',
+    "main/2026_04_22_f1047ad3b9e2_forget_the_old_couriers.py": f'''"""Forget the old couriers."""
+{POSTGRES}revision = "f1047ad3b9e2"
+down_revision = "e8802fd11c65"
+
+
+async def upgrade(ctx: Context) -> None:
+    await ctx.execute("ALTER TABLE parcels DROP COLUMN IF EXISTS courier")
+''',
+    "main/reindex_search.py": f'''"""Words of every product, for the search."""
+{POSTGRES}revision = "reindex_search"
+repeatable = True
+tags = ("nightly",)
+
+
+async def upgrade(ctx: Context) -> None:
+    done = await ctx.execute("UPDATE products SET words = to_tsvector('simple', sku)")
+    ctx.log.info("%s", done)
+''',
+    "events/2026_04_07_77aa01c93b5e_only_one_page_view_a_second.py": f'''"""Only one page view a second."""
+{MONGO}revision = "77aa01c93b5e"
+down_revision = "97dd80f5e721"
+
+
+async def upgrade(ctx: Context) -> None:
+    ctx.log.info("removing what was counted twice")
+    await ctx.db.page_views.insert_many([{{"_id": n, "page": "/", "second": n // 2}} for n in range(4)])
+    ctx.log.warning("2 page views of the same second are left")
+    await ctx.db.page_views.create_index([("page", 1), ("second", 1)], name="one_a_second", unique=True)
+
+
+async def downgrade(ctx: Context) -> None:
+    await ctx.db.page_views.drop_index("one_a_second")
+
+
+async def verify(ctx: Context) -> bool:
+    return "one_a_second" in await ctx.db.page_views.index_information()
+''',
+}
+HOLD = "CREATE TABLE maintenance_hold (why text)"
+PARCELS = """
+CREATE TABLE parcels (id bigint PRIMARY KEY, grams int NOT NULL, courier text, total_cents bigint);
+INSERT INTO parcels SELECT id, id % 5000 FROM generate_series(1, 900000) AS id;
+ANALYZE parcels
+"""
+PAST = """
+INSERT INTO script_run_tracker (run_id, revision, title, kind, direction, status, effect, reason, error, started_at,
+    finished_at, duration_ms, host, pid, "user", release, fence, superseded_by, result)
+SELECT '0' || to_char(n, 'FM000000000000'), who.revision, who.title, 'script', 'upgrade',
+       CASE WHEN bad THEN 'failed' ELSE 'success' END, CASE WHEN bad THEN 'none' ELSE 'full' END,
+       CASE WHEN bad THEN 'error' ELSE '' END,
+       CASE WHEN bad THEN 'canceling statement due to lock timeout' ELSE '' END,
+       at, at + took * interval '1 ms', took, 'worker-' || n % 3, 4000 + n % 900,
+       (ARRAY['deploy', 'maria', 'scheduler'])[1 + n % 3], '2026.' || 10 + n % 40, 0, 'later',
+       CASE WHEN bad THEN '{"error_class": "StatementFailed"}'::jsonb END
+  FROM generate_series(1, 1400) AS n,
+       LATERAL (SELECT now() - interval '21 days' + n * interval '21 minutes' AS at,
+                       n % 37 = 0 OR (n > 900 AND n < 960 AND n % 4 = 0) AS bad,
+                       180 + (n * 7919 % 1000) * (1 + n % 4) AS took) AS what,
+       LATERAL (SELECT * FROM (VALUES (0, 'reindex_search', 'Words of every product, for the search'),
+                                      (1, 'send_reminders', 'Remind of carts that were left'),
+                                      (2, 'close_carts', 'Close carts that nobody came back to'))
+                              AS them (number, revision, title) WHERE number = n % 3) AS who
+"""
+
+
+class Shop:
+    """The project in a folder, its servers, and what is done to it by several people."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.toml = folder / "migrator.toml"
+        self._open = ExitStack()
+
+    def make(self) -> None:
+        """Start the servers and write the files."""
+        shop = self._open.enter_context(postgres.attach(self.folder / "postgres")).url
+        events = self._open.enter_context(mongo.attach(self.folder / "mongo")).url
+        self.url = shop
+        shutil.copytree(ROOT / "revisions", self.folder / "revisions")
+        for path in (self.folder / "revisions").rglob("heads.lock"):
+            path.unlink()
+        for path in (self.folder / "revisions").rglob("*.py"):
+            path.write_text(path.read_text().replace('database("main")', 'database("shop")').replace('"main:', '"shop:'))
+        self.toml.write_text(TOML.format(shop=shop, events=events))
+
+    def add(self, *names: str) -> None:
+        """Write those of REVISIONS whose id is named."""
+        for path, text in REVISIONS.items():
+            if any(name in path for name in names):
+                (self.folder / "revisions" / path).write_text(text)
+
+    @asynccontextmanager
+    async def as_(self, name: str) -> AsyncIterator[Migrator]:
+        """Ask as somebody."""
+        loaded = msgspec.structs.replace(config.load(str(self.toml)), actor=name, release="2026.41")
+        async with Migrator.open(loaded) as migrator:
+            yield migrator
+
+    async def live(self) -> None:
+        """Do what was done to the shop until today, but for the long change."""
+        await self.sql(HOLD)
+        async with self.as_("maria") as maria:
+            await maria.upgrade("head")
+        await self.sql(PARCELS)
+        self.add("3f2a91c7d0e1", "51be77a0c2d4", "9b1de04c77aa", "c0ffee51d2b7", "reindex_search")
+        async with self.as_("deploy") as deploy:
+            await deploy.upgrade("heads")
+        self.add("77aa01c93b5e")
+        async with self.as_("jun") as jun:
+            with suppress(MigratorError):
+                await jun.upgrade("events:head")
+            await jun.run("reindex_search")
+            await jun.verify()
+        drifted = next((self.folder / "revisions/main").glob("*7b2fc2dc74e6*"))
+        drifted.write_text(drifted.read_text() + "\n# Somebody was here after it had run.\n")
+        await self.sql(PAST)
+        self.add("d4417be90a3c", "e8802fd11c65", "f1047ad3b9e2")
+
+    async def sql(self, *statements: str) -> None:
+        """Send statements from outside."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def begin(self, *command: str) -> subprocess.Popen[bytes]:
+        """Begin a command as a program of its own."""
+        program = [sys.executable, "-m", "migrator", *command]
+        said = (self.folder / f"{command[0]}.out").open("wb")
+        return subprocess.Popen(program, cwd=self.folder, stdout=said, stderr=said)
+
+    def close(self) -> None:
+        """Let the servers go."""
+        self._open.close()
+
+
+if __name__ == "__main__":  # python benchmarks/_shop.py FOLDER: a shop to look at, until Ctrl-C
+    there = Shop(Path(sys.argv[1]))
+    there.make()
+    asyncio.run(there.live())
+    print(there.folder)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(asyncio.sleep(1e6))
+    there.close()
