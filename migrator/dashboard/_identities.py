@@ -63,7 +63,7 @@ class Identities:
         if scheme.lower() == "bearer" and said.startswith(f"{PREFIX}_"):
             return await self._with_token(said.strip(), _address(request))
         if scheme.lower() == "basic" and self._web.users:
-            return await self._with_password(*_name_and_password(said), _address(request))
+            return await self._with_basic(said, _address(request))
         if proxied and self._web.user_header in request.headers:
             return self._proxied(request)
         if header:
@@ -83,8 +83,15 @@ class Identities:
         if token is None:
             raise self._unknown("token", address)
         if ended := token.ended(_now()):
-            raise self._unnamed_refusal(f"the token {token.name} {ended}")
+            raise self._unnamed_refusal(f"the token {token.name} does not hold any more: {ended}")
         return _bearer(token)
+
+    async def _with_basic(self, text: str, address: str) -> Identity:
+        try:
+            name, _, password = b64decode(text.strip(), validate=True).decode().partition(":")
+        except ValueError:
+            raise self._unknown("password", address) from None
+        return await self._with_password(name, password, address)
 
     async def _with_password(self, name: str, password: str, address: str) -> Identity:
         def may_try() -> None:
@@ -127,14 +134,14 @@ class Identities:
         if self._identify is not None or self._web.users or self._web.proxies:
             raise self._unnamed_refusal("nobody has said who asks")
         try:
-            tokens = await live_tokens(self._asking)
+            guarded = await _is_guarded(self._asking)
         except Refusal:
             if not self._was_open:
                 raise
             refuse_strangers(request, self._web)
             return Identity(LOOPBACK.name, Role.VIEWER, LOOPBACK.via)  # a token may have been made meanwhile
-        self._was_open = not tokens
-        if tokens:
+        self._was_open = not guarded
+        if guarded:
             raise self._unnamed_refusal("nobody has said who asks")
         refuse_strangers(request, self._web)
         return LOOPBACK
@@ -219,9 +226,11 @@ async def find_token(asking: "Asking", text: str) -> Token | None:
     return found if same and prefix == PREFIX else None
 
 
-async def live_tokens(asking: "Asking") -> list[Token]:
-    """Return the tokens with which somebody may ask now. Raises Refusal (503)."""
-    return [each for each in await _tokens(asking) if not each.ended(_now())]
+async def _is_guarded(asking: "Asking") -> bool:
+    """Say whether there is a token. One that expired shuts others out, too, until it is revoked: nobody may notice
+    that it did. Raises Refusal (503).
+    """
+    return any(not each.revoked_at for each in await _tokens(asking))
 
 
 async def _tokens(asking: "Asking") -> Sequence[Token]:
@@ -258,12 +267,3 @@ def _now() -> datetime:
 
 def _address(request: "Request") -> str:
     return request.client.host if request.client else ""
-
-
-def _name_and_password(text: str) -> tuple[str, str]:
-    """Return what stands behind `Basic`; two empty texts where it is nothing of the kind."""
-    try:
-        name, _, password = b64decode(text.strip(), validate=True).decode().partition(":")
-    except ValueError:
-        return "", ""
-    return name, password

@@ -41,10 +41,8 @@ class Standing:
 
     @property
     def heads(self) -> tuple[Line, ...]:
-        """Return the newest revisions that are applied: those that no applied one stands on."""
-        applied = self.lines("applied", "drifted", "unknown")
-        parents = {parent for line in applied for parent in line.parents}
-        return tuple(line for line in applied if line.revision not in parents)
+        """Return the newest revisions that are applied."""
+        return tops(self.report) if self.report else ()
 
     @property
     def waiting(self) -> int:
@@ -64,6 +62,13 @@ class Standing:
         """Return the long change of a run."""
         changes = self.report.changes if self.report else ()
         return next((each for each in changes if each.run.run_id == run.run_id), None)
+
+
+def tops(report: DatabaseReport) -> tuple[Line, ...]:
+    """Return the newest revisions that are applied: those that no applied one stands on."""
+    applied = report.having("applied", "drifted", "unknown")
+    parents = {parent for line in applied for parent in line.parents}
+    return tuple(line for line in applied if line.revision not in parents)
 
 
 async def standings(asking: Asking, names: Sequence[str]) -> tuple[Standing, ...]:

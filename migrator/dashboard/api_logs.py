@@ -61,7 +61,7 @@ async def log(found: Found, asked: Annotated[LogAsked, Query()], asking: Ask, re
     (run,) = found.runs
     accept = request.headers.get("accept", "")
     if "text/plain" in accept and "json" not in accept:
-        return await _download(asking, run, asked)
+        return await download(asking, run, asked)
     tail = asking.migrator.past.tail(run, over=found.standing(run) != RUNNING)
     try:
         page, note, kept = await asyncio.to_thread(_page, tail, asked), "", []
@@ -77,7 +77,7 @@ def _page(tail: LogTail, asked: LogAsked) -> LogPage:
     return tail.page(asked.offset, wanted, asked.mark)
 
 
-async def _download(asking: Ask, run: Run, asked: LogAsked) -> Response:
+async def download(asking: Ask, run: Run, asked: LogAsked) -> Response:
     try:
         lines = await asyncio.to_thread(asking.migrator.past.log, run)
     except NoLog as why:

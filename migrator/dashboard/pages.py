@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from migrator.dashboard import pages_overview
+from migrator.dashboard import pages_history, pages_overview, pages_revision
 from migrator.dashboard._page import STATIC
 
 YEAR = 31_536_000
@@ -14,7 +14,7 @@ YEAR = 31_536_000
 
 def add_pages(app: FastAPI) -> None:
     """Give an app the pages and their static files."""
-    for each in (pages_overview,):
+    for each in (pages_overview, pages_history, pages_revision):
         app.include_router(each.router)
     app.mount("/static", _Files(directory=STATIC), name="static")
 

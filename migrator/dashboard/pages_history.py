@@ -17,6 +17,9 @@ router = APIRouter(include_in_schema=False)
 WINDOW = 100
 """How many revisions one page has."""
 
+MOST = 8
+"""How many lanes get their full width; more of them share it."""
+
 STATES = ("applied", "pending", "running", "interrupted", "blocked", "drifted", "unknown", "elsewhere")
 STANDING = ("applied", "drifted", "unknown")
 """States of revisions that are in the database."""
@@ -37,6 +40,7 @@ async def history(
     found = [line for line in newest if _matches(line, state, q)] if narrowed else list(newest)
     rows = [None] * len(found) if narrowed else drawn(whole, report)
     shown = list(zip(found, rows, strict=True))[at : at + WINDOW]
+    lanes = max((row.lanes for _, row in shown if row is not None), default=0)
     return page.show(
         "history.html",
         database=name,
@@ -49,8 +53,8 @@ async def history(
         states=STATES,
         state=state,
         q=q,
-        lane=LANE,
-        lanes=max((row.lanes for _, row in shown if row is not None), default=0),
+        lane=min(LANE, LANE * MOST // max(lanes, 1)),
+        lanes=min(lanes, MOST),
         links=_links(page, whole, [line for line, _ in shown]),
     )
 

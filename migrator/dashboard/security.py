@@ -43,7 +43,9 @@ BODY = 1024 * 1024
 PATIENCE = 30.0
 """Seconds in which a caller has to send them."""
 
-_DRAINED = 16 * BODY
+_DRAINED, _PATIENCE = 16 * BODY, 5.0
+"""Bytes that are taken from a caller who is refused, and seconds."""
+
 _logger = logging.getLogger("migrator.web")
 
 
@@ -177,9 +179,10 @@ async def _drain(request: Request, receive: "Receive") -> None:
         return
     taken = 0
     try:
-        async with asyncio.timeout(PATIENCE / 6):
+        async with asyncio.timeout(_PATIENCE):
             while taken < _DRAINED:
-                message = await receive()
+                async with asyncio.timeout(_PATIENCE / 5):
+                    message = await receive()
                 taken += len(message.get("body", b""))
                 if not message.get("more_body", False):
                     return

@@ -1,6 +1,7 @@
 """Runs a plan: one step after another, each verified and recorded. It makes no choices of its own."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -155,16 +156,23 @@ class Runner:
         That is so for a transaction of plain SQL; a Python script may have done something elsewhere, so it must say
         that it is rerunnable.
         """
+        log = logging.getLogger(f"migrator.script.{work.run.revision}")
+
+        def again(error: Exception) -> bool:
+            worth = isinstance(error, Failure) and _may_begin_again(work, error)
+            if worth:
+                log.info("the server gave the transaction up, and it may be begun again: %s", error)
+            return worth
+
         try:
             return await self._perform(work)
         except Failure as failure:
-            if not _may_begin_again(work, failure):
+            if not again(failure):
                 raise
         import stamina
+        import stamina.instrumentation
 
-        def again(error: Exception) -> bool:
-            return isinstance(error, Failure) and _may_begin_again(work, error)
-
+        stamina.instrumentation.set_on_retry_hooks([])  # they would warn of each, in words that say nothing
         async for attempt in stamina.retry_context(on=again, attempts=AGAIN, wait_initial=0.2, wait_max=2.0):
             with attempt:
                 return await self._perform(work)
@@ -288,7 +296,8 @@ class Runner:
         try:
             recorded = not failure.unanswered(work.run) and await self._record(run)
         except TrackerRefused as refused:
-            return overtaken(run, refused)
+            # What was stopped may also have been committed just before it, and whoever lost the lock says so anyway.
+            return overtaken(run, refused) if isinstance(error, Failure) else error
         self._publish(RunFinished(run, *work.place))
         if not isinstance(error, Failure):
             error.args = (stopped(run),) if run.origin else error.args

@@ -16,7 +16,7 @@ class Api:
         self.client = client
         self.url = url
 
-    def get(self, path: str, status: int = 200, **params: Any) -> Any:
+    def get(self, path: str, status: int = 200, /, **params: Any) -> Any:
         """Ask."""
         return self.send("GET", path, status, params=params)
 

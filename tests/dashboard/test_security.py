@@ -93,11 +93,14 @@ def test_a_token_shuts_the_others_out(shop: Project, served: Served, client: htt
         assert who(client, url, **bearer(wrong))[0] == 401, wrong
         assert who(client, url, cookie=f"migrator_token={wrong}")[0] == 401, wrong
     expired = make_token(shop, "old", days=1e-9)
-    until(lambda: "the token old expired at 20" in who(client, url, **bearer(expired))[1], "it is seen", limit=10)
+    until(lambda: "any more: expired at 20" in who(client, url, **bearer(expired))[1], "it is seen", limit=10)
+    assert who(client, url)[0] == 401, "one that expired is no open door"
     shop.good("serve", "token", "revoke", "ci")
     until(lambda: who(client, url, **bearer(text))[0] == 401, "it is revoked", limit=10)
-    assert "the token ci was revoked at 20" in who(client, url, **bearer(text))[1]
+    assert "the token ci does not hold any more: revoked at 20" in who(client, url, **bearer(text))[1]
     assert who(client, url, cookie=f"migrator_token={text}")[0] == 401
+    shop.good("serve", "token", "revoke", "old")
+    until(lambda: who(client, url)[0] == 200, "there is no token any more", limit=10)
 
 
 def test_what_a_refusal_says(shop: Project, served: Served, client: httpx2.Client) -> None:
@@ -157,9 +160,9 @@ def test_passwords(shop: Project, served: Served, client: httpx2.Client) -> None
     right = httpx2.BasicAuth("ann", "correct horse")
     for _ in range(3):
         assert client.get(f"{url}/api/health", auth=right).status_code == 200
-    for name, password in (("ann", "wrong"), ("bob", "correct horse"), ("", ""), ("ann", "ü" * 5)):
+    for name, password in (("ann", "würg"), ("bob", "correct horse")):
         assert client.get(f"{url}/api/health", auth=httpx2.BasicAuth(name, password)).status_code == 401
-    for odd in ("Basic", "Basic !!", "Basic /w==", "Basic YW5u", "Digest x", "mgr_1_2"):
+    for odd in ("Basic", "Basic !!", "Basic /w==", "Digest x", "mgr_1_2"):
         assert who(client, url, authorization=odd)[0] == 401, odd
 
 

@@ -1,5 +1,6 @@
 """Signals, dead holders, silent and forbidding servers: told with the right words, and nothing runs on."""
 
+import asyncio
 import signal
 import time
 from collections.abc import Callable
@@ -8,9 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.acceptance._project import Child
-from tests.faults.mongo_ground import AGAIN, COUNTED, Ground, paused
+from tests.faults.mongo_ground import AGAIN, COUNTED, Ground, paused, upgrade
 from tests.faults.mongo_set import Member, until
-from tests.faults.proxy import OP_MSG, Proxy
+from tests.faults.mongo_wire import nth
+from tests.faults.proxy import OP_MSG, Do, Proxy
 
 pytest_plugins = ["tests.faults.mongo_fixtures"]
 
@@ -216,3 +218,22 @@ def test_standalone_server(standalone: Member, ground_at: Callable[..., Ground])
     assert ground.db["effects"].count_documents({}) == 0
     assert [row for row in ground.rows() if row["status"] != "failed" or row["effect"] != "none"] == []
     assert not ground.held()
+
+
+async def test_cancelled_in_a_commit(ground: Ground, mongo_url: str) -> None:
+    """Whoever stops the program while a step is being committed gets a stop, and not a lost lock; the step is done."""
+    ground.transactional("t1")
+    ground.transactional("t2")
+    parts = urlsplit(mongo_url)
+    with Proxy(parts.hostname or "", parts.port or 0, OP_MSG) as proxy:
+        proxy.reset(nth("commitTransaction", 2, Do.HOLD))
+        first = asyncio.create_task(upgrade(ground.config(ground.through(proxy))))
+        await asyncio.to_thread(proxy.wait_fired)
+        first.cancel()
+        await asyncio.sleep(0)
+        proxy.release()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+    assert ground.statuses()[0] == ("t1", "success", "full")
+    assert await upgrade(ground.config()) == 0
+    assert ground.check() == []

@@ -50,12 +50,14 @@ def test_it_is_begun_again(folder: Path, postgres_url: str, suffix: str, rerunna
     """A lock that is not free ends the transaction; it is begun again, and succeeds when the lock is free."""
     project(folder, postgres_url, suffix, rerunnable=rerunnable)
     with held(postgres_url):
-        deployer = Deployer(folder, "upgrade", "head")
+        deployer = Deployer(folder, "upgrade", "head", "-v")
         until(lambda: pids(postgres_url, WAITING), "the step waits for the lock")
         until(lambda: not pids(postgres_url, WAITING), "the server has ended the wait")
     with deployer:
         ended = deployer.wait()
     assert ended.code == 0, ended
+    assert "gave the transaction up" in ended.stderr
+    assert "stamina" not in ended.stderr
     rows = sql(postgres_url, "SELECT status, attempt FROM script_run_tracker")
     assert [tuple(row) for row in rows] == [("success", 1)]
 

@@ -46,6 +46,19 @@ async def test_the_work_is_cancelled() -> None:
             await asyncio.sleep(10)
 
 
+async def test_work_to_the_end_is_cancelled_once() -> None:
+    """A time limit that runs out while something is done to its end is still that time limit, and no more than it."""
+
+    async def late() -> None:
+        async with asyncio.timeout(0.01):
+            await to_the_end(asyncio.sleep(0.05))
+            await asyncio.sleep(10)
+
+    with pytest.raises(TimeoutError):
+        await late()
+    await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("error", [LockLost("seen by the work itself"), None], ids=["error", "success"])
 async def test_work_that_is_over_is_not_cancelled(error: LockLost | None) -> None:
     """Where the work is at its end when the lock is lost, its own end counts, and the release is not cut short."""

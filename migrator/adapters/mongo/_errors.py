@@ -90,18 +90,25 @@ _TYPE = re.compile(r"of type: (<class '[\w.]+'>)")
 
 @contextmanager
 def translated(
-    what: str, *, opening: bool = False, writing: bool = False, again: bool = False, secrets: Iterable[str] = ()
+    what: str,
+    *,
+    opening: bool = False,
+    own: bool = False,
+    writing: bool = False,
+    again: bool = False,
+    secrets: Iterable[str] = (),
 ) -> Iterator[None]:
     """Raise a driver's error as ours; `what` is what was being tried, as the beginning of the sentence.
 
-    `opening`: nobody has answered yet. `writing`: a write outside a transaction, so that a lost answer says nothing
+    `opening`: nobody has answered yet. `own`: a command of ours, so that a time limit means a server that is too slow,
+    not a step (ConnectionLost). `writing`: a write outside a transaction, so that a lost answer says nothing
     about it (OutcomeUnknown). `again`: a transaction that is begun again where the server says that nothing of it took
     effect (TransactionAborted, whatever ended it).
     """
     try:
         yield
     except (driver.PyMongoError, BSONError) as error:
-        ours = explain(error, what, opening=opening, writing=writing, again=again)
+        ours = explain(error, what, opening=opening, own=own, writing=writing, again=again)
         for secret in secrets:
             ours.message = ours.message.replace(secret, "***")
         ours.args = (ours.message,)
@@ -109,13 +116,21 @@ def translated(
 
 
 def explain(
-    error: Exception, what: str, *, opening: bool = False, writing: bool = False, again: bool = False
+    error: Exception,
+    what: str,
+    *,
+    opening: bool = False,
+    own: bool = False,
+    writing: bool = False,
+    again: bool = False,
 ) -> core.MigratorError:
     """Return our error for a driver's."""
     code, text = _said(error)
     kind = CODES.get(code) or _by_class(error)
     if kind is core.ConnectionLost and opening:
         kind = core.ConnectionFailed
+    if kind is core.StatementTimeout and own:
+        kind = core.ConnectionLost
     if kind in (core.ConnectionLost, core.StatementTimeout) and writing:
         kind = core.OutcomeUnknown
     aborted = again and transient(error)

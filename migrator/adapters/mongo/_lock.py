@@ -63,7 +63,7 @@ class MongoLock:
 
         Ends the predecessor's open transaction and commands where this user may. Creates the tracker on first use.
         """
-        with translated(f"{self._name}: take the lock"), pymongo.timeout(SHORT):
+        with translated(f"{self._name}: take the lock", own=True), pymongo.timeout(SHORT):
             async with self._apart() as apart:
                 lease = await self._take(owner, apart)
                 if lease is None:
@@ -81,7 +81,7 @@ class MongoLock:
     async def renew(self) -> None:
         """Keep the lock for another lease. Raises LockLost, ConnectionLost where the server does not answer."""
         wanted = {"_id": "lease", "owner": self._token, **TAKEN}
-        with translated(f"{self._name}: renew the lock"), pymongo.timeout(RENEWAL):
+        with translated(f"{self._name}: renew the lock", own=True), pymongo.timeout(RENEWAL):
             async with self._apart() as apart:
                 answer = await self._lock.update_one(wanted, [{"$set": {"expires": EXPIRES}}], session=apart)
         if answer.matched_count != 1:
@@ -90,7 +90,7 @@ class MongoLock:
 
     async def holder(self) -> Holder | None:
         """Return who holds the lock by the server's clock, and the run that is pending."""
-        with translated(f"{self._name}: read the lock"), pymongo.timeout(SHORT):
+        with translated(f"{self._name}: read the lock", own=True), pymongo.timeout(SHORT):
             async with self._apart() as apart:
                 lease = await self._lock.find_one({"_id": "lease", **TAKEN}, session=apart)
                 if lease is None:
@@ -103,7 +103,7 @@ class MongoLock:
         if not token:
             return
         limit = FAREWELL if self._work.silent else RENEWAL
-        with translated(f"{self._name}: give the lock back"), pymongo.timeout(limit):
+        with translated(f"{self._name}: give the lock back", own=True), pymongo.timeout(limit):
             async with self._apart() as apart:
                 # Where a transaction or a command of ours may still be open, the next holder gets its name and ends it.
                 lsid = {} if self._work.doubtful else {"lsid": None}
@@ -120,7 +120,7 @@ class MongoLock:
         if holder is None:
             return None
         told = {"by": f"{by.user}@{by.host}", "holder": str(holder), "reason": reason}
-        with translated(f"{self._name}: end the lock's holder"), pymongo.timeout(SHORT):
+        with translated(f"{self._name}: end the lock's holder", own=True), pymongo.timeout(SHORT):
             async with self._apart() as apart:
                 entry = {"$mergeObjects": [{"$literal": told}, {"at": "$$NOW"}]}
                 kept = {"$concatArrays": [{"$ifNull": ["$evictions", []]}, [entry]]}
@@ -180,7 +180,7 @@ class MongoLock:
     async def _entered(self, lease: Mapping[str, Any]) -> int:
         """Shut the predecessor out, and see that there is a tracker."""
         fence, before = int(lease["fence"]), lease["before"]
-        with translated(f"{self._name}: take the lock"), pymongo.timeout(SHORT):
+        with translated(f"{self._name}: take the lock", own=True), pymongo.timeout(SHORT):
             for each in before:
                 if each["lsid"]:
                     await kill_session(self._work.db.client, each["lsid"])

@@ -29,7 +29,7 @@ from migrator.adapters.mongo._rows import (
     projected,
     run_of,
 )
-from migrator.adapters.mongo._work import COMMIT, SHORT, Work, ours
+from migrator.adapters.mongo._work import SHORT, Work, ours
 from migrator.core.errors import ConnectionLost, StatementTimeout, TrackerNewer, TrackerRefused
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
@@ -37,8 +37,8 @@ from migrator.core.runs import LISTED, RunFilter
 from migrator.core.schedule import Firing
 
 LIVE = {"superseded_by": ""}
-LIMIT = SHORT + COMMIT + 5.0
-"""Seconds that any call here may take, repetitions and all."""
+LIMIT = 3 * SHORT
+"""Seconds that any call here may take, repetitions and all; ending what it began has limits of its own."""
 
 
 class MongoTracker(Changes):

@@ -115,7 +115,7 @@ class Work:
         would keep everybody else waiting for a minute, and one that was does not notice.
         """
         try:
-            await to_the_end(_unhurried(self._commit(what)))
+            await _finished(self._commit(what))
         except (OutcomeUnknown, PyMongoError):
             await self.abort()
             raise
@@ -131,8 +131,7 @@ class Work:
 
     async def ending(self, tell: Coroutine[Any, Any, object]) -> None:
         """Tell the server to stop, for at most ABORT seconds, and remember where it does not even answer that."""
-        await to_the_end(_unhurried(self._told(tell)))
-        await asyncio.sleep(0)  # a cancellation that came meanwhile is told here, inside the time limit that caused it
+        await _finished(self._told(tell))
 
     async def together(self, what: str, body: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
         """Run our own writes in the open transaction, or in a short one that is committed at once.
@@ -203,9 +202,14 @@ class Work:
             await asyncio.sleep(PAUSE)
 
 
-def _unhurried(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-    """Run it beside the time limits of whoever calls: there may be nothing left of them, and it has one of its own."""
-    return asyncio.get_running_loop().create_task(work, context=Context())
+async def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """Run what has a time limit of its own to its end; of the caller's there may be nothing left.
+
+    A cancellation that came meanwhile is told at once: inside the driver, Python 3.11 would lose it (`wait_for`).
+    """
+    result = await to_the_end(asyncio.get_running_loop().create_task(work, context=Context()))
+    await asyncio.sleep(0)
+    return result
 
 
 @contextmanager

@@ -94,6 +94,13 @@ async def test_a_renewal_that_nobody_answers_is_no_loss_yet(
     await session.lock.renew()
 
 
+async def test_a_server_that_is_too_slow_is_no_failed_script(ground: Ground, session: MongoSession) -> None:
+    """Where the server ends our own command because its time is over, that is told as a lost connection."""
+    await session.lock.release()
+    with ground.failing("findAndModify", errorCode=50), pytest.raises(ConnectionLost, match="take the lock"):
+        await session.lock.acquire(ground.owner())
+
+
 async def test_a_failed_entry_gives_the_lock_back(ground: Ground) -> None:
     """Where the tracker cannot be created, the lock is free for the next one at once."""
     async with ground.adapter().session() as session:

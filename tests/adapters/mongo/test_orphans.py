@@ -112,14 +112,12 @@ async def test_the_end_that_the_server_makes_is_waited_for(
     await session.lock.release()
     monkeypatch.setattr(_lock, "RENEWAL", 0.3)
     told: list[Event] = []
-    parameter = "transactionLifetimeLimitSeconds"
-    usual = ground.client.admin.command("getParameter", **{parameter: 1})[parameter]
-    ground.client.admin.command("setParameter", **{parameter: 1})
+    ground.client.admin.command("setParameter", transactionLifetimeLimitSeconds=1)
     try:
         with pytest.raises(pymongo.errors.OperationFailure, match="aborted"), left_open(ground):
             async with lease.hold(session.lock, "main", ground.owner(), wait=30, publish=told.append) as fence:
                 assert fence > 2
     finally:
-        ground.client.admin.command("setParameter", **{parameter: usual})
+        ground.client.admin.command("setParameter", transactionLifetimeLimitSeconds=60)
     assert isinstance(told.pop(), LockTaken)
     assert [each for each in told if "by a transaction of somebody unknown" in str(each)]
