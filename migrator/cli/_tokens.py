@@ -77,10 +77,7 @@ async def password(console: Console) -> None:
     from migrator.core.errors import UsageError
     from migrator.core.passwords import hashed
 
-    if sys.stdin.isatty():
-        text = click.prompt("Password", hide_input=True, confirmation_prompt="Once more", err=True)
-    else:
-        text = sys.stdin.readline().rstrip("\r\n")
+    text = _typed() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if not text:
         raise UsageError("there is no password", hint="Type one, or send it: `migrator serve password < FILE`.")
     kept = hashed(text)
@@ -95,6 +92,20 @@ token = click.Group(
     help="Make, list and revoke the tokens of the HTTP API.",
     epilog="Example: migrator serve token add ci --role operator",
 )
+
+
+def _typed() -> str:
+    import asyncio
+    import signal
+
+    from migrator.core.errors import Stopped
+
+    # Ctrl-C is to end the question; the loop, which would hear of it, stands still while somebody types.
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+    try:
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt="Once more", err=True))
+    except click.Abort:
+        raise Stopped("stopped", state="Nothing was changed.", hint="Run it again.") from None
 
 
 def _state(each: "Token") -> str:

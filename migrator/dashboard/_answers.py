@@ -12,7 +12,7 @@ from migrator.dashboard._plain import plain
 
 def answer(asking: Asking, value: Any, status: int = 200) -> JSONResponse:
     """Return a value as it is told."""
-    return JSONResponse(plain(value, asking.config.mask()), status, headers={"cache-control": "no-store"})
+    return JSONResponse(plain(value, asking.config.mask()), status)
 
 
 def begun(request: Request, entry: Entry) -> JSONResponse:

@@ -191,15 +191,15 @@ class Asking:
         """Return a Migrator on the same connections that acts for the caller."""
         return self.migrator.acting_for(call.identity.name)
 
-    async def metrics(self) -> str:
-        """Return the metrics of all databases as they stand now. Raises DependencyMissing."""
+    async def metrics(self, databases: Sequence[str]) -> str:
+        """Return the metrics of these databases as they stand now. Raises DependencyMissing."""
         from migrator.notifiers._announcer import need
 
         need("metrics", "prometheus_client", "metrics")
         from migrator.notifiers.metrics import Metrics
 
         found = Metrics(environment=self.config.environment)
-        await self.migrator.measure(found)
+        await self.migrator.measure(found, databases)
         return found.text()
 
     def scope(self, identity: Identity, databases: Sequence[str] = ()) -> tuple[str, ...]:

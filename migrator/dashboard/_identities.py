@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 FRESH = 2.0
 """Seconds after which a token that was revoked elsewhere is refused here, too."""
 
+PATIENCE = 8.0
+"""Seconds for which a caller waits for a database that says nothing."""
+
 SURE = 30.0
 """Seconds for which a password that was right is not hashed again."""
 
@@ -235,9 +238,10 @@ async def _is_guarded(asking: "Asking") -> bool:
 
 async def _tokens(asking: "Asking") -> Sequence[Token]:
     try:
-        return await asking.shared("tokens", asking.migrator.journal.tokens, FRESH)
-    except DatabaseError as error:
-        _logger.warning("the tokens cannot be read: %s", error.message)
+        async with asyncio.timeout(PATIENCE):
+            return await asking.shared("tokens", asking.migrator.journal.tokens, FRESH)
+    except (DatabaseError, TimeoutError) as error:
+        _logger.warning("the tokens cannot be read: %s", error or "no answer in time")
         name = next(iter(asking.config.databases))
         raise Refusal(
             503,

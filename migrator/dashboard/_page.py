@@ -73,6 +73,11 @@ class Page:
                 403, f"{self.who.name} is {self.who.role}, and this needs {role}", hint="Ask somebody with that role."
             )
 
+    def actions(self, confirm: str = "", key: str = "") -> Actions:
+        """Return the changes that the caller may ask for."""
+        address = self.request.client.host if self.request.client else ""
+        return Actions(self.asking, Caller(self.who, address, key, confirm))
+
     def path(self, path: str, **query: object) -> Markup:
         """Return the address of a page of ours, for a link; what is empty in the query is left out."""
         return Markup(escape(self.address(path, **query)))  # noqa: S704 - it is escaped right here
@@ -135,6 +140,7 @@ def environment(mask: Mask) -> Environment:
         clock=_words.clock,
         next_day=_words.next_day,
         span=_words.span,
+        sought=lambda text, what: _words.sought(mask(text), what),
         duration=duration,
         size=size,
         remaining=remaining,
@@ -154,8 +160,7 @@ def _acting(
     confirm: Annotated[str, Form(max_length=200)] = "",
     key: Annotated[str, Form(max_length=200)] = "",
 ) -> Actions:
-    address = page.request.client.host if page.request.client else ""
-    return Actions(page.asking, Caller(page.who, address, key, confirm))
+    return page.actions(confirm, key)
 
 
 Shown = Annotated[Page, Depends(_page)]

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
+from markupsafe import Markup, escape
+
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 
@@ -102,3 +104,17 @@ def run_made(run_id: str) -> str:
 def next_day(day: date) -> date:
     """Return the day after."""
     return day + timedelta(days=1)
+
+
+def sought(text: str, what: str) -> Markup:
+    """Return a text with the places marked at which it has what is sought, whatever its case."""
+    if not what:
+        return escape(text)
+    found, made, at = text.casefold(), Markup(), 0
+    if len(found) != len(text):  # a letter that folds into two: the places would not be right
+        return escape(text)
+    while (place := found.find(what.casefold(), at)) >= 0:
+        end = place + len(what.casefold())
+        made += escape(text[at:place]) + Markup("<mark>") + escape(text[place:end]) + Markup("</mark>")
+        at = end
+    return made + escape(text[at:])

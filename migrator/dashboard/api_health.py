@@ -1,5 +1,7 @@
 """Is it up, is it ready, and the metrics. Whoever can reach the server may ask the first two."""
 
+from functools import partial
+
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse
 
@@ -37,7 +39,8 @@ async def health(asking: Ask, who: Who) -> JSONResponse:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(asking: Ask, _who: Who) -> PlainTextResponse:
+async def metrics(asking: Ask, who: Who) -> PlainTextResponse:
     """Return where every database stands, in the text format of Prometheus."""
-    text = await asking.shared("metrics", asking.metrics, FRESH)
+    scope = asking.scope(who)
+    text = await asking.shared(("metrics", scope), partial(asking.metrics, scope), FRESH)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -15,6 +15,7 @@ from migrator.core.run import Run
 from migrator.core.runs import RUNNING
 from migrator.dashboard import _documents as documents
 from migrator.dashboard._asked import Ask
+from migrator.dashboard._asking import Asking
 from migrator.dashboard._bodies import NO_NUL
 from migrator.dashboard._found import Found
 from migrator.dashboard._plain import plain
@@ -77,14 +78,15 @@ def _page(tail: LogTail, asked: LogAsked) -> LogPage:
     return tail.page(asked.offset, wanted, asked.mark)
 
 
-async def download(asking: Ask, run: Run, asked: LogAsked) -> Response:
+async def download(asking: Asking, run: Run, asked: LogAsked) -> Response:
+    """Return all lines of a log that are wanted, as a file. Raises Refusal (404) where there is none."""
     try:
         lines = await asyncio.to_thread(asking.migrator.past.log, run)
     except NoLog as why:
         raise Refusal(404, str(why)) from None
     threshold, sought = Threshold(asked.level), asked.q.casefold()
     chosen = (line for line in lines if threshold.lets(line) and sought in line.casefold())
-    headers = {"content-disposition": f'attachment; filename="{run.log_file}"', "cache-control": "no-store"}
+    headers = {"content-disposition": f'attachment; filename="{run.log_file}"'}
     return StreamingResponse(_chunks(chosen), media_type="text/plain", headers=headers)
 
 

@@ -121,4 +121,4 @@ async def _shown(asking: Asking, database: str, revision: str) -> Shown:
 
 def _plain(asking: Asking, text: str) -> PlainTextResponse:
     masked = asking.config.mask()(text).encode("utf-8", "replace")
-    return PlainTextResponse(masked, headers={"cache-control": "no-store"})
+    return PlainTextResponse(masked)

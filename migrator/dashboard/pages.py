@@ -5,7 +5,17 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from migrator.dashboard import pages_history, pages_overview, pages_revision
+from migrator.dashboard import (
+    pages_audit,
+    pages_change,
+    pages_history,
+    pages_live,
+    pages_overview,
+    pages_plan,
+    pages_revision,
+    pages_run,
+    pages_runs,
+)
 from migrator.dashboard._page import STATIC
 
 YEAR = 31_536_000
@@ -14,7 +24,7 @@ YEAR = 31_536_000
 
 def add_pages(app: FastAPI) -> None:
     """Give an app the pages and their static files."""
-    for each in (pages_overview, pages_history, pages_revision):
+    for each in (pages_overview, pages_history, pages_revision, pages_runs, pages_run, pages_live, pages_change, pages_plan, pages_audit):
         app.include_router(each.router)
     app.mount("/static", _Files(directory=STATIC), name="static")
 

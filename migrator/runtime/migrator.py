@@ -299,10 +299,10 @@ class Migrator:
         other.config = msgspec.structs.replace(self.config, actor=name)
         return other
 
-    async def measure(self, metrics: "Metrics") -> None:
-        """Let metrics read where every database stands now, or that it is silent, for whoever serves them."""
+    async def measure(self, metrics: "Metrics", databases: Sequence[str] = ()) -> None:
+        """Let metrics read where databases stand now, or that they are silent, for whoever serves them."""
         history = self._read()[0]
-        for name in self.config.databases:
+        for name in self._scope(databases):
             try:
                 async with self._peek((name,)) as (state, _):
                     metrics.read(history, state, (name,))

@@ -18,7 +18,7 @@ class Api:
 
     def get(self, path: str, status: int = 200, /, **params: Any) -> Any:
         """Ask."""
-        return self.send("GET", path, status, params=params)
+        return self.send("GET", path, status, params=params or None)
 
     def post(self, path: str, body: Any = None, status: int = 200, **headers: str) -> Any:
         """Ask for a change."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Thread
+from typing import Any
 
 import uvicorn
 from starlette.requests import Request
@@ -33,9 +34,17 @@ def running(
     file = project.folder / "served.toml"
     file.write_text(f"{project.toml.read_text('utf-8')}\n{toml}\n", "utf-8")
     app = create_app(load(str(file), environ or {}), root_path=root_path, identify=identify)
+    with listening(app) as url:
+        yield f"{url}{root_path}"
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """Run an ASGI app under a server, and give its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        settings = uvicorn.Config(app, log_config=None, lifespan="on", proxy_headers=False, ws="none")
-        settings.timeout_graceful_shutdown = 2
+        settings = uvicorn.Config(
+            app, log_config=None, lifespan="on", proxy_headers=False, ws="none", timeout_graceful_shutdown=2
+        )
         server = uvicorn.Server(settings)
         thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
@@ -45,7 +54,7 @@ def running(
             assert time.monotonic() < end, "the server took too long to start"
             time.sleep(0.01)
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}{root_path}"
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join(LIMIT)

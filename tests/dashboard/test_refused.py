@@ -80,7 +80,7 @@ def test_large_bodies(shop: Project, served: Served, client: httpx2.Client) -> N
     url = served(shop)
     for size, status in ((1024 * 1024, 404), (1024 * 1024 + 1, 413), (10 * 1024 * 1024, 413)):
         whole = b"x" * size
-        for sent in (whole, (whole[at : at + 65536] for at in range(0, size, 65536))):
+        for sent in (whole, (whole[place : place + 65536] for place in range(0, size, 65536))):
             answer = client.post(f"{url}{NOTHING}", content=sent)
             assert answer.status_code == status
             assert answer.headers["content-type"] == "application/problem+json"
@@ -165,8 +165,8 @@ def test_the_log_and_the_headers(
     shop: Project, served: Served, client: httpx2.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each call is a line without its query; each answer has the headers, and is not kept by anybody in between."""
-    url, caplog_at = served(shop), caplog.set_level
-    caplog_at(logging.INFO, "migrator.web")
+    url = served(shop)
+    caplog.set_level(logging.INFO, "migrator.web")
     answer = client.get(f"{url}/api/health%0aforged?token=secret-in-a-query", headers={"x-a": "b"})
     assert "127.0.0.1 local GET /api/health%0Aforged 404 in" in caplog.messages[-1]
     assert "secret-in-a-query" not in caplog.text

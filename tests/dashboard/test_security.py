@@ -1,18 +1,17 @@
 """Who is let in, with what they show, and as whom."""
 
-import asyncio
-import json
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from threading import Thread
 
+import asyncpg
 import httpx2
 import pytest
 from starlette.requests import Request
 
 from migrator.core.journal import Identity, Role
 from migrator.core.passwords import hashed
+from migrator.dashboard import _identities
 from migrator.dashboard._peers import refuse_strangers
 from migrator.dashboard._problems import Refusal
 from migrator.serving import Web
@@ -211,7 +210,28 @@ def away(url: str) -> Iterator[None]:
         sql(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
-def test_nobody_can_tell(shop: Project, served: Served, client: httpx2.Client) -> None:
+@contextmanager
+def holding(url: str, statement: str) -> Iterator[None]:
+    """Keep a transaction open that has done something."""
+    name = f"holding {id(url)}"
+    busy = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{name}' AND wait_event = 'PgSleep'"
+    said = (f"SET application_name = '{name}'", "BEGIN", statement, "SELECT pg_sleep(60)")
+
+    def hold() -> None:
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            sql(url, *said)
+
+    thread = Thread(target=hold, daemon=True)
+    thread.start()
+    until(lambda: sql(url, busy), "it holds")
+    try:
+        yield
+    finally:
+        sql(url, f"SELECT pg_terminate_backend(pid) FROM ({busy}) AS busy")
+        thread.join(20)
+
+
+def test_nobody_can_tell(shop: Project, served: Served, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the database with the tokens is away, a token cannot be checked, and nobody gets in without."""
     text = make_token(shop, "ci")
     url = served(shop, ANN)
@@ -226,6 +246,9 @@ def test_nobody_can_tell(shop: Project, served: Served, client: httpx2.Client) -
         assert who(client, alone, **bearer(text))[0] == 503
         assert client.get(f"{alone}/healthz").status_code == 200
     until(lambda: who(client, url, **bearer(text))[0] == 200, "it is back", limit=20)
+    monkeypatch.setattr(_identities, "PATIENCE", 0.2)
+    with holding(shop.urls["main"], "LOCK TABLE script_token"):
+        until(lambda: who(client, url, **bearer(text))[0] == 503, "nobody waits for long", limit=20)
 
 
 def test_an_open_server_is_not_shut_by_its_database(

@@ -2,6 +2,7 @@
 
 # ruff: noqa: PT012 - a step is a block, and what is in it is the test
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,10 @@ ENDINGS: dict[str, Any] = {"failCommands": ["killSessions", "abortTransaction"]}
 
 def opened(ground: Ground) -> list[Any]:
     """Return the names of those clients of ours that have a transaction open on the server."""
-    stages = [{"$currentOp": {"idleSessions": True}}, {"$match": {"appName": {"$regex": "^migrator/"}}}]
+    stages: list[dict[str, Any]] = [
+        {"$currentOp": {"idleSessions": True}},
+        {"$match": {"appName": {"$regex": "^migrator/"}}},
+    ]
     return [each["appName"] for each in ground.client.admin.aggregate(stages) if "transaction" in each]
 
 
@@ -44,12 +48,21 @@ async def test_it_is_ended_though_the_time_of_the_call_is_over(
     assert ground.rows() == []
 
 
-async def test_a_broken_link_is_told_again(ground: Ground, session: MongoSession) -> None:
+async def test_a_broken_link_is_told_again(ground: Ground, session: MongoSession, until: Any) -> None:
     """Where the link breaks while the server is told to end a transaction, it is told over another one."""
-    with ground.failing("killSessions", 2, closeConnection=True, **ENDINGS), pytest.raises(ZeroDivisionError):
-        async with session.step(ground.run(), timeout=10, databases=ground.none) as ctx:
-            await ctx.db.things.insert_one({"_id": 1})
-            raise ZeroDivisionError
+    ground.db.things.insert_many([{"_id": number} for number in range(500)])
+    stages: list[dict[str, Any]] = [{"$currentOp": {}}, {"$match": {"ns": f"{ground.name}.things"}}]
+
+    async def work() -> None:
+        async with session.step(ground.run(), timeout=0, databases=ground.none) as ctx:
+            await ctx.db.things.update_many({"$where": "sleep(100) || true"}, {"$set": {"seen": True}})
+
+    task = asyncio.create_task(work())
+    await until(lambda: list(ground.client.admin.aggregate(stages)))
+    with ground.failing("killSessions", closeConnection=True):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
     assert opened(ground) == []
 
 

@@ -1,0 +1,36 @@
+"""The API is what its OpenAPI document says: Schemathesis sends it what fits the document and what does not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+
+from tests.acceptance._project import Project
+from tests.dashboard._api import Api
+from tests.dashboard._server import bearer, make_token
+from tests.dashboard.conftest import Served
+
+SETTINGS = """
+max-failures = 20
+[generation]
+max-examples = 8
+deterministic = true
+[phases.stateful]
+enabled = false
+"""
+
+
+def test_the_document_is_kept(shop: Project, served: Served, client: httpx2.Client, tmp_path: Path) -> None:
+    """No server error, no status, type or body that the document does not know, nothing wrong that is accepted."""
+    shop.tables("main", "a1", "b2")
+    shop.good("upgrade")
+    text = make_token(shop, "boss")
+    client.headers.update(bearer(text))
+    url = served(shop)
+    (tmp_path / "schemathesis.toml").write_text(SETTINGS)
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run"]
+    command += [f"{url}/api/openapi.json", "--checks=all", "-H", f"Authorization: Bearer {text}"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(Api(client, url).get("/api/audit", limit=500)["entries"]) > 5
