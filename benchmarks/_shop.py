@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 
 from migrator import config
+from migrator.core.change import Change
 from migrator.core.errors import MigratorError
 from migrator.runtime.migrator import Migrator
 from migrator.servers import mongo, postgres
@@ -264,10 +265,34 @@ class Shop:
                 await jun.upgrade("events:head")
             await jun.run("reindex_search")
             await jun.verify()
-        drifted = next((self.folder / "revisions/main").glob("*7b2fc2dc74e6*"))
-        drifted.write_text(drifted.read_text() + "\n# Somebody was here after it had run.\n")
         await self.sql(PAST)
         self.add("d4417be90a3c", "e8802fd11c65", "f1047ad3b9e2")
+
+    async def go_on(self) -> None:
+        """Begin the long change in a program of its own, hold it back once, and let a file drift meanwhile."""
+        self.begin("upgrade", "shop:d4417be90a3c")
+        await self.until(lambda changes: bool(changes) and changes[0].rows > 0)
+        async with self.as_("maria") as maria:
+            await maria.controls.tune({"max_rows_per_second": 2500.0, "target": 0.2})
+        drifted = next((self.folder / "revisions/main").glob("*7b2fc2dc74e6*"))
+        drifted.write_text(drifted.read_text() + "\n# Somebody was here after it had run.\n")
+        await self.hold()
+        await asyncio.sleep(6)
+        await self.let_go()
+
+    async def until(self, there: Callable[[Sequence[Change]], bool]) -> None:
+        """Wait until the long changes are like that."""
+        async with self.as_("deploy") as looking:
+            while not there(await looking.controls.changes(["shop"])):
+                await asyncio.sleep(0.2)
+
+    async def hold(self) -> None:
+        """Let the throttle's query say no."""
+        await self.sql("INSERT INTO maintenance_hold VALUES ('backup')")
+
+    async def let_go(self) -> None:
+        """Let the throttle's query say yes again."""
+        await self.sql("DELETE FROM maintenance_hold")
 
     async def sql(self, *statements: str) -> None:
         """Send statements from outside."""
@@ -279,13 +304,17 @@ class Shop:
             await connection.close()
 
     def begin(self, *command: str) -> subprocess.Popen[bytes]:
-        """Begin a command as a program of its own."""
-        program = [sys.executable, "-m", "migrator", *command]
-        said = (self.folder / f"{command[0]}.out").open("wb")
-        return subprocess.Popen(program, cwd=self.folder, stdout=said, stderr=said)
+        """Begin a command as a program of its own, which ends with the shop."""
+        with (self.folder / f"{command[0]}.out").open("wb") as said:
+            program = subprocess.Popen(
+                [sys.executable, "-m", "migrator", *command], cwd=self.folder, stdout=said, stderr=said
+            )
+        self._open.callback(program.wait)
+        self._open.callback(program.terminate)
+        return program
 
     def close(self) -> None:
-        """Let the servers go."""
+        """End the programs that were begun, and let the servers go."""
         self._open.close()
 
 
@@ -293,6 +322,7 @@ if __name__ == "__main__":  # python benchmarks/_shop.py FOLDER: a shop to look 
     there = Shop(Path(sys.argv[1]))
     there.make()
     asyncio.run(there.live())
+    asyncio.run(there.go_on())
     print(there.folder)
     with suppress(KeyboardInterrupt):
         asyncio.run(asyncio.sleep(1e6))

@@ -106,6 +106,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(found[4][:2], family=found[0])
+        # Inherited by what is accepted: of a socket that was made for it, asyncio would see to that itself.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise ConfigError(
             f"{host} port {port} cannot be listened at: {error.strerror or error}",

@@ -35,8 +35,8 @@ class Row:
 def graph(order: Sequence[str], parents: Mapping[str, Sequence[str]], applied: Iterable[str] = ()) -> list[Row]:
     """Lay a history out in lanes, for `order`, newest first: every revision comes before its parents.
 
-    A lane leads from a revision down to its first parent; the other parents get lanes of their own. A line is `ahead`
-    where its upper end is not among the `applied`.
+    A lane leads from a revision down to its first parent, where lanes that lead to the same one join; the other parents
+    get lanes of their own. A line is `ahead` where its upper end is not among the `applied`.
     """
     lanes: list[tuple[str, bool] | None] = []
     done, rows = set(applied), list[Row]()
@@ -53,9 +53,9 @@ def graph(order: Sequence[str], parents: Mapping[str, Sequence[str]], applied: I
         for number, parent in enumerate(parents[key]):
             ahead = key not in done
             there = next((index for index, each in enumerate(lanes) if each is not None and each[0] == parent), -1)
-            if there < 0:
+            if number == 0 or there < 0:
                 there = lane if number == 0 else _free(lanes)
-                _put(lanes, there, (parent, ahead))
+                lanes[there] = (parent, ahead)
             below.append(Rail(lane, there, ahead))
         rows.append(Row(lane, tuple(above), (*passing, *below)))
     return rows
@@ -66,10 +66,6 @@ def _free(lanes: list[tuple[str, bool] | None]) -> int:
     if None not in lanes:
         lanes.append(None)
     return lanes.index(None)
-
-
-def _put(lanes: list[tuple[str, bool] | None], index: int, value: tuple[str, bool]) -> None:
-    lanes[index] = value
 
 
 class Day(NamedTuple):

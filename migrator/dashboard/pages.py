@@ -10,13 +10,31 @@ from migrator.dashboard import (
     pages_change,
     pages_history,
     pages_live,
+    pages_login,
     pages_overview,
     pages_plan,
     pages_revision,
     pages_run,
     pages_runs,
+    pages_statistics,
+    pages_upkeep,
 )
 from migrator.dashboard._page import STATIC
+
+PAGES = (
+    pages_overview,
+    pages_history,
+    pages_revision,
+    pages_runs,
+    pages_run,
+    pages_live,
+    pages_change,
+    pages_plan,
+    pages_audit,
+    pages_upkeep,
+    pages_statistics,
+    pages_login,
+)
 
 YEAR = 31_536_000
 """Seconds for which a file is kept by browsers: its address changes when it does."""
@@ -24,7 +42,7 @@ YEAR = 31_536_000
 
 def add_pages(app: FastAPI) -> None:
     """Give an app the pages and their static files."""
-    for each in (pages_overview, pages_history, pages_revision, pages_runs, pages_run, pages_live, pages_change, pages_plan, pages_audit):
+    for each in PAGES:
         app.include_router(each.router)
     app.mount("/static", _Files(directory=STATIC), name="static")
 

@@ -114,6 +114,11 @@ class Past:
         """Return the files of a run's log with their sizes, newest first; [] where it has none. Raises NoLog."""
         return self._files.found(run)
 
+    def storage(self) -> tuple[int, int]:
+        """Return how many log files of runs there are, and how many bytes they take."""
+        sizes = [size for _, size, _ in self._files.parts()]
+        return len(sizes), sum(sizes)
+
     async def follow(self, run: Run) -> AsyncIterator[str]:
         """Yield the lines of a run's log, and those that come, until it is over: ended or interrupted. Raises NoLog."""
         async with self._session(run.database) as session:

@@ -42,6 +42,7 @@ def running(
 def listening(app: Any) -> Iterator[str]:
     """Run an ASGI app under a server, and give its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         settings = uvicorn.Config(
             app, log_config=None, lifespan="on", proxy_headers=False, ws="none", timeout_graceful_shutdown=2
         )

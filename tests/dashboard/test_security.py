@@ -71,8 +71,11 @@ def test_others_are_refused_without_authentication(peer: str | None) -> None:
     assert caught.value.status == 403
 
 
-def test_a_token_shuts_the_others_out(shop: Project, served: Served, client: httpx2.Client) -> None:
+def test_a_token_shuts_the_others_out(
+    shop: Project, served: Served, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From the first token on everybody has to log in; one that is wrong, revoked or expired is refused."""
+    monkeypatch.setattr(_identities, "FRESH", 0.2)
     url = served(shop)
     assert who(client, url)[0] == 200
     text = make_token(shop, "ci", Role.VIEWER)
