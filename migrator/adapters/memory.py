@@ -294,6 +294,7 @@ class _Adapter:
         self._name = name
         self._shared = Shared(url, opened, lambda _: opened())  # closing keeps it for whoever opens it next
         self.status = self._shared.status
+        self.hold = self._shared.hold
         self.force_close = self._shared.force_close
 
     @asynccontextmanager

@@ -307,6 +307,11 @@ class Adapter(Protocol):
     def status(self) -> ConnectionStatus:
         """Say how the shared connection stands. Touches no network."""
 
+    def hold(self) -> AbstractAsyncContextManager[object]:
+        """Hold a reference and no connection of one's own, so that the shared one stays open from one session to the
+        next. Raises as `session`.
+        """
+
     async def force_close(self) -> None:
         """Close the shared connection whoever holds it."""
 

@@ -11,17 +11,17 @@ from migrator.dashboard._actions import Actions, Caller
 from migrator.dashboard._asking import Asking
 
 
-def _asking(request: Request) -> Asking:
+async def _asking(request: Request) -> Asking:
     found: Asking = request.app.state.asking
     return found
 
 
-def _identity(request: Request) -> Identity:
+async def _identity(request: Request) -> Identity:
     who: Identity = request.state.identity
     return who
 
 
-def _actions(
+async def _actions(
     request: Request,
     asking: Annotated[Asking, Depends(_asking)],
     idempotency_key: Annotated[str, Header(max_length=200)] = "",
@@ -29,7 +29,7 @@ def _actions(
     address = request.client.host if request.client else ""
 
     def actions(confirm: str = "") -> Actions:
-        return Actions(asking, Caller(_identity(request), address, idempotency_key, confirm))
+        return Actions(asking, Caller(request.state.identity, address, idempotency_key, confirm))
 
     return actions
 

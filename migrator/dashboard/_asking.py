@@ -29,6 +29,12 @@ from migrator.runtime.runs import new_id
 FRESH = 1.0
 """Seconds for which an answer is given again to whoever asks the same."""
 
+ROOM = 6
+"""How many questions one database is asked at once."""
+
+AGAIN = 15.0
+"""Seconds until a database that was away when the server started is opened again, to stay so."""
+
 GRACE = 8.0
 """Seconds that changes get to end when the server stops; they are cancelled, and settled like every other run."""
 
@@ -66,14 +72,25 @@ class Asking:
         """Open the Migrator that answers, and at the end stop the changes that this instance does."""
         async with Migrator.open(self.config) as migrator:
             self._migrator = migrator
+            keepers = [asyncio.create_task(self._keep(name)) for name in self.config.databases]
             try:
                 yield
             finally:
                 self.stopping.set()
+                await asyncio.gather(*keepers, return_exceptions=True)
                 for job in tuple(self._jobs):
                     job.cancel()
                 if self._watched:
                     await asyncio.wait(self._watched, timeout=GRACE)
+
+    async def _keep(self, database: str) -> None:
+        """Keep the connections to a database open while the server runs; one that is away is tried again."""
+        while not self.stopping.is_set():
+            with suppress(MigratorError):
+                async with self.migrator.hold(database, ROOM):
+                    await self.stopping.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), AGAIN)
 
     @property
     def migrator(self) -> Migrator:

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from migrator.keeping import LONGEST_DAYS
@@ -53,6 +53,10 @@ Confirm = Annotated[
     str, Field(max_length=200, pattern=NO_NUL, description="The name of the environment, where it is protected.")
 ]
 Value = Annotated[Any, AfterValidator(_clean)]
+
+
+WHOLE = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
+"""Takes a whole number also where it is written as 2.0, which is the same in JSON."""
 
 
 class Body(BaseModel):
@@ -134,7 +138,7 @@ class RunBody(Body):
 class CleanupBody(Body):
     """What goes: `days` is in place of keep_days of [retention]. With `dryRun` nothing does, and it is only told."""
 
-    days: Annotated[int, Field(ge=0, le=LONGEST_DAYS)] | None = None
+    days: Annotated[int, Field(ge=0, le=LONGEST_DAYS), WHOLE] | None = None
     dry_run: Annotated[bool, Field(alias="dryRun")] = False
     confirm: Confirm = ""
 
@@ -157,8 +161,8 @@ class Settings(Body):
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     target: Annotated[float, Field(ge=0.01, le=3600, description="Seconds that one batch is to take.")] | None = None
-    max_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
-    max_bytes: Annotated[int, Field(ge=1, le=1 << 40)] | None = None
+    max_rows: Annotated[int, Field(ge=1, le=1_000_000_000), WHOLE] | None = None
+    max_bytes: Annotated[int, Field(ge=1, le=1 << 40), WHOLE] | None = None
     max_rows_per_second: Annotated[float, Field(ge=0, le=1e12, description="0 for no limit.")] | None = None
 
     @model_validator(mode="after")
@@ -202,7 +206,7 @@ class DeleteBody(Body):
 class TokenBody(Body):
     """Whose token it is, what it may, where ([] is everywhere), and for how many days (0 is for ever)."""
 
-    name: Word
+    name: Annotated[str, Field(max_length=100, pattern=r"^[\w.@-]([\w.@ -]*[\w.@-])?$")]
     role: Literal["viewer", "operator", "admin"]
     databases: Words = []
     days: Annotated[float, Field(ge=0, le=LONGEST_DAYS)] = 0

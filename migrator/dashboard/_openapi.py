@@ -1,5 +1,6 @@
 """The app as an OpenAPI document: every refusal is a problem, and whoever asks shows a token or a password."""
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -28,6 +29,13 @@ class Api(FastAPI):
         if self.openapi_schema is None:
             self.openapi_schema = self._document()
         return self.openapi_schema
+
+    def allowed(self, path: str) -> str:
+        """Return the methods that a path knows, as the header `Allow` has them; "" for a path that is not in here."""
+        paths = self.openapi()["paths"]
+        fits = (each for each in paths if re.fullmatch(re.sub(r"{\w+}", "[^/]+", each), path))
+        found = path if path in paths else next(fits, "")
+        return ", ".join(sorted(method.upper() for method in paths.get(found, ())))
 
     def _document(self) -> dict[str, Any]:
         made = get_openapi(title=self.title, version=self.version, description=DESCRIPTION, routes=self.routes)

@@ -140,6 +140,7 @@ def environment(mask: Mask) -> Environment:
         clock=_words.clock,
         next_day=_words.next_day,
         span=_words.span,
+        spoken=lambda text: _words.spoken(mask(str(text))),
         sought=lambda text, what: _words.sought(mask(text), what),
         duration=duration,
         size=size,
@@ -151,11 +152,11 @@ def environment(mask: Mask) -> Environment:
     return made
 
 
-def _page(request: Request, asking: Ask, who: Who) -> Page:
+async def _page(request: Request, asking: Ask, who: Who) -> Page:
     return Page(request, asking, who)
 
 
-def _acting(
+async def _acting(
     page: Annotated[Page, Depends(_page)],
     confirm: Annotated[str, Form(max_length=200)] = "",
     key: Annotated[str, Form(max_length=200)] = "",

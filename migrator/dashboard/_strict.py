@@ -8,7 +8,7 @@ from starlette.requests import Request
 from migrator.dashboard._problems import Refusal
 
 
-def _only_known(request: Request) -> None:
+async def _only_known(request: Request) -> None:
     """Refuse names that the route does not know, and those that stand twice where it takes one."""
     route = request.scope["route"]
     operation = request.app.openapi()["paths"][route.path_format][request.method.lower()]

@@ -28,7 +28,7 @@ class Meaning:
     ways: tuple[str, ...] = ()
 
 
-NOT_YET, NONE = "waiting", "elsewhere"
+NOT_YET, NONE = "later", "elsewhere"
 """The words of a station that was not reached, and of one that there is not."""
 
 _BESIDE = (Kind.STAMP, Kind.RESOLVE)

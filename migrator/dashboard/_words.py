@@ -23,6 +23,7 @@ LOOKS: Mapping[str, Look] = {
     "done": Look("good", "done"),
     "pending": Look("wait", "ring"),
     "waiting": Look("wait", "ring"),
+    "later": Look("idle", "ring"),
     "new": Look("wait", "ring"),
     "changed": Look("odd", "diamond"),
     "running": Look("busy", "play"),
@@ -104,6 +105,14 @@ def run_made(run_id: str) -> str:
 def next_day(day: date) -> date:
     """Return the day after."""
     return day + timedelta(days=1)
+
+
+def spoken(text: str) -> Markup:
+    """Return a text of ours with what stands in backticks set as what to type."""
+    parts = str(escape(text)).split("`")
+    whole = len(parts) % 2 == 1
+    pairs = (f"<code>{part}</code>" if index % 2 and whole else part for index, part in enumerate(parts))
+    return Markup(("" if whole else "`").join(pairs))  # noqa: S704 - it was escaped first
 
 
 def sought(text: str, what: str) -> Markup:

@@ -18,7 +18,7 @@ from migrator.dashboard._found import Found
 from migrator.dashboard._strict import STRICT
 
 router = APIRouter(prefix="/api", tags=["changes"], dependencies=STRICT)
-long = APIRouter(prefix="/scripts/runs/{run_id}", tags=["long changes"], dependencies=STRICT)
+long = APIRouter(prefix="/scripts/runs/{run_id:run}", tags=["long changes"], dependencies=STRICT)
 
 BEGUN: dict[str, Any] = {"status_code": 202, "response_model": documents.Entry, "response_description": "Begun."}
 DONE: dict[str, Any] = {"response_model": documents.Entry, "response_description": "Done."}

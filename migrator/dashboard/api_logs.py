@@ -25,7 +25,7 @@ from migrator.dashboard._watching import PLACE, Away, Ended, LogLines, Place, Pr
 from migrator.runtime.logfiles import NoLog
 from migrator.runtime.logtail import LogPage, LogTail, Wanted
 
-router = APIRouter(prefix="/scripts/runs/{run_id}", tags=["runs"], dependencies=STRICT)
+router = APIRouter(prefix="/scripts/runs/{run_id:run}", tags=["runs"], dependencies=STRICT)
 
 CHUNK = 64 << 10
 """About how much of a log is sent at once."""

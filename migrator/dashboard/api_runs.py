@@ -22,7 +22,7 @@ from migrator.runtime.logfiles import NoLog
 from migrator.runtime.scheduler import upcoming
 
 router = APIRouter(prefix="/scripts/runs", tags=["runs"], dependencies=STRICT)
-one = APIRouter(prefix="/scripts/runs/{run_id}", tags=["runs"], dependencies=STRICT)
+one = APIRouter(prefix="/scripts/runs/{run_id:run}", tags=["runs"], dependencies=STRICT)
 
 COUNTED = 5.0
 """Seconds for which statistics, and what a clean-up would delete, are told again."""
@@ -46,8 +46,8 @@ Moment = Annotated[
             "anyOf": [
                 {"type": "string", "format": "date"},
                 {"type": "string", "format": "date-time"},
-                {"type": "string", "pattern": "^[0-9]{1,5}[dhms]$"},
-                {"const": ""},
+                {"type": "string", "pattern": "^([0-9]{1,5}d)?([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$"},
+                {"const": "0"},
             ]
         }
     ),

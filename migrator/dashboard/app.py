@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -80,7 +81,7 @@ def create_app(config: Config, *, root_path: str = "", identify: Identify | None
     return app
 
 
-def _refuse(app: FastAPI, config: Config) -> None:
+def _refuse(app: Api, config: Config) -> None:
     mask = config.mask()
 
     @app.exception_handler(MigratorError)
@@ -93,6 +94,9 @@ def _refuse(app: FastAPI, config: Config) -> None:
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> Response:
+        allowed = app.allowed(_problems.route_of(request)) if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else ""
+        if allowed:  # the routes know only the first of a path
+            error.headers = {"Allow": allowed}
         return told(request, _problems.of_http(error))
 
     @app.exception_handler(RequestValidationError)

@@ -13,7 +13,7 @@ from migrator.core.plan import Plan
 from migrator.core.revision import Direction
 from migrator.dashboard._actions import Actions
 from migrator.dashboard._page import Acting, Page, Shown
-from migrator.dashboard._problems import Refusal, status_of
+from migrator.dashboard._problems import Refusal
 from migrator.dashboard._standing import reported
 
 router = APIRouter(include_in_schema=False)
@@ -67,7 +67,6 @@ async def _plan(page: Page, direction: Direction, database: str, target: str) ->
     report = await reported(page.asking, name)
     return page.show(
         "plan.html",
-        status_of(error) if error else 200,
         direction=direction,
         database=name,
         target=target,

@@ -58,7 +58,7 @@ class Asked:
         return (self.status,) if self.status in WORDS else ()
 
 
-def _asked(
+async def _asked(
     script: Text = "", status: Text = "", database: Text = "", user: Text = "", since: Text = USUAL, until: Text = ""
 ) -> Asked:
     return Asked(script, status, database, user, since, until)

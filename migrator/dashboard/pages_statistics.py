@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from math import log1p
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -64,7 +65,13 @@ def _rate(of: Sum) -> float | None:
     return (of.success + of.rolled_back) / ended if ended else None
 
 
-def _slowest(found: Statistics) -> list[tuple[str, Sum, str, float | None]]:
-    """Return the scripts that take longest, with their titles and how often they went well."""
-    ordered = sorted(found.scripts.items(), key=lambda each: -(each[1].p95_ms or 0))
-    return [(key, of, found.titles[key], _rate(of)) for key, of in ordered[:SLOWEST]]
+def _slowest(found: Statistics) -> list[tuple[str, Sum, str, float | None, float, float]]:
+    """Return the scripts that take longest: title, how often they went well, and how long the bars of both times are,
+    in percent and on a logarithmic scale: one takes milliseconds, another hours.
+    """
+    ordered = sorted(found.scripts.items(), key=lambda each: -(each[1].p95_ms or 0))[:SLOWEST]
+    most = log1p(ordered[0][1].p95_ms or 1.0) if ordered else 1.0
+    return [
+        (key, of, found.titles[key], _rate(of), 100 * log1p(of.p50_ms or 0) / most, 100 * log1p(of.p95_ms or 0) / most)
+        for key, of in ordered
+    ]

@@ -289,6 +289,16 @@ class Migrator:
 
         return Journal(self.config, self._connections)
 
+    @asynccontextmanager
+    async def hold(self, database: str, jobs: int) -> AsyncIterator[None]:
+        """Keep the connections to a database open for the length of a block, so that no question has to open one; so
+        many may be asked at once. It comes before the first of them. Raises what opening raises.
+        """
+        self._connections.make_room(jobs)
+        adapter = await self._connections.adapter(database)
+        async with adapter.hold():
+            yield
+
     def acting_for(self, name: str) -> "Migrator":
         """Return a Migrator over the same connections for which another user is the one who asks."""
         from copy import copy

@@ -46,7 +46,7 @@ class Api:
 
         def over() -> bool:
             found.update(self.get(f"/api/audit/{entry['entry_id']}"))
-            return found["word"] != "running"
+            return bool(found["word"] != "running")
 
         until(over, "it has ended")
         assert found["word"] == word, found

@@ -176,6 +176,9 @@ def test_a_proxy_says_who_asks(shop: Project, served: Served, client: httpx2.Cli
     with at("127.0.0.9") as proxy:
         assert who(proxy, url)[0] == 401
         assert who(proxy, url, **said)[0] == 200
+        for groups, status in (("all, leads,other", 200), ("sre,all", 403)):
+            answer = proxy.get(f"{url}/api/tokens", headers={**said, "x-forwarded-groups": groups})
+            assert answer.status_code == status, "only an admin is shown the tokens"
         status, text = who(proxy, url, **{**said, "x-forwarded-groups": "other"})
         assert (status, text) == (403, "ann@example.org is in no group with a role here")
         assert who(proxy, url, **{"x-forwarded-user": "ann"})[0] == 403
@@ -262,4 +265,4 @@ def test_an_open_server_is_not_shut_by_its_database(
     assert who(client, url)[0] == 200
     with away(shop.urls["main"]):
         until(lambda: (who(client, url)[0], "cannot be read" in caplog.text) == (200, True), "it asks again", limit=20)
-        assert who(client, url)[0] == 200
+        assert client.get(f"{url}/api/tokens").status_code == 403, "a viewer"

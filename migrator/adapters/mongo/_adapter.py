@@ -3,7 +3,7 @@
 import asyncio
 import warnings
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -110,6 +110,10 @@ class MongoAdapter:
     def status(self) -> ConnectionStatus:
         """Say how the shared client stands."""
         return self._shared.status()
+
+    def hold(self) -> AbstractAsyncContextManager[Any]:
+        """Keep the client open."""
+        return self._shared.hold()
 
     async def force_close(self) -> None:
         """Close the shared client whoever holds it."""

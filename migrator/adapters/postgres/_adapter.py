@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -141,6 +141,10 @@ class PostgresAdapter:
         """Say how the pool stands."""
         return self._shared.status()
 
+    def hold(self) -> AbstractAsyncContextManager[Any]:
+        """Keep the pool open."""
+        return self._shared.hold()
+
     async def force_close(self) -> None:
         """Close the pool whoever holds it."""
         await self._shared.force_close()
@@ -183,6 +187,7 @@ class PostgresAdapter:
             min_size=1,
             max_size=size,
             timeout=self._timeout,
+            max_inactive_connection_lifetime=20,  # before the server ends it and complains in its log
             statement_cache_size=0,  # a cached plan does not survive the DDL that a revision runs
             connection_class=Connection,
             server_settings=settings,
