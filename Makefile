@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format api bench clean
 
 demo: $(READY)
 	$(BIN)/migrator upgrade head
@@ -23,6 +23,9 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+api: $(READY)
+	$(BIN)/python docs/_api.py
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py

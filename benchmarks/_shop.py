@@ -129,7 +129,7 @@ async def upgrade(ctx: Context) -> None:
     async for batch in ctx.batches("parcels", where="total_cents IS NULL", name="parcels.total", on_error="skip"):
         async with batch:
             await ctx.execute(
-                f"UPDATE parcels SET total_cents = 100 / (id - 33333) * 0 + grams * 3 WHERE {{batch.where}}", *batch.args
+                f"UPDATE parcels SET total_cents = grams * 3 + 0 / (id - 33333) WHERE {{batch.where}}", *batch.args
             )
 
 
@@ -234,7 +234,9 @@ class Shop:
         for path in (self.folder / "revisions").rglob("heads.lock"):
             path.unlink()
         for path in (self.folder / "revisions").rglob("*.py"):
-            path.write_text(path.read_text().replace('database("main")', 'database("shop")').replace('"main:', '"shop:'))
+            path.write_text(
+                path.read_text().replace('database("main")', 'database("shop")').replace('"main:', '"shop:')
+            )
         self.toml.write_text(TOML.format(shop=shop, events=events))
 
     def add(self, *names: str) -> None:
@@ -283,7 +285,7 @@ class Shop:
     async def until(self, there: Callable[[Sequence[Change]], bool]) -> None:
         """Wait until the long changes are like that."""
         async with self.as_("deploy") as looking:
-            while not there(await looking.controls.changes(["shop"])):
+            while not there(await looking.controls.changes(["shop"])):  # noqa: ASYNC110 - it is another program
                 await asyncio.sleep(0.2)
 
     async def hold(self) -> None:

@@ -50,24 +50,24 @@ class Actions:
         found: Outcome = outcome
         return found
 
-    async def upgrade(self, targets: Sequence[str] = (), databases: Sequence[str] = ()) -> Entry:
-        """Begin to apply revisions up to the targets, by default `head`."""
+    async def upgrade(self, targets: Sequence[str] = (), databases: Sequence[str] = (), agreed: str = "") -> Entry:
+        """Begin to apply revisions up to the targets, by default `head`; see Migrator.upgrade for `agreed`."""
         scope = self._scope(Role.OPERATOR, databases)
         wanted = tuple(targets) or ("head",)
 
         async def work(migrator: Migrator) -> Any:
-            return await migrator.upgrade(*wanted, databases=scope)
+            return await migrator.upgrade(*wanted, databases=scope, agreed=agreed)
 
         return await self._asking.start(self._call("upgrade", scope, " ".join(wanted)), work)
 
-    async def downgrade(self, targets: Sequence[str], databases: Sequence[str] = ()) -> Entry:
-        """Begin to take revisions down to the targets."""
+    async def downgrade(self, targets: Sequence[str], databases: Sequence[str] = (), agreed: str = "") -> Entry:
+        """Begin to take revisions down to the targets; see Migrator.upgrade for `agreed`."""
         _need_target(targets)
         scope = self._scope(Role.OPERATOR, databases)
         self._confirmed("downgrade")
 
         async def work(migrator: Migrator) -> Any:
-            return await migrator.downgrade(*targets, databases=scope)
+            return await migrator.downgrade(*targets, databases=scope, agreed=agreed)
 
         return await self._asking.start(self._call("downgrade", scope, " ".join(targets)), work)
 

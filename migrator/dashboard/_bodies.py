@@ -160,20 +160,22 @@ class Settings(Body):
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
-    target: Annotated[float, Field(ge=0.01, le=3600, description="Seconds that one batch is to take.")] | None = None
-    max_rows: Annotated[int, Field(ge=1, le=1_000_000_000), WHOLE] | None = None
-    max_bytes: Annotated[int, Field(ge=1, le=1 << 40), WHOLE] | None = None
-    max_rows_per_second: Annotated[float, Field(ge=0, le=1e12, description="0 for no limit.")] | None = None
+    target: Annotated[
+        float, Field(ge=0.01, le=3600, default_factory=float, description="Seconds that one batch is to take.")
+    ]
+    max_rows: Annotated[int, Field(ge=1, le=1_000_000_000, default_factory=int), WHOLE]
+    max_bytes: Annotated[int, Field(ge=1, le=1 << 40, default_factory=int), WHOLE]
+    max_rows_per_second: Annotated[float, Field(ge=0, le=1e12, default_factory=float, description="0 for no limit.")]
 
     @model_validator(mode="after")
     def _need_one(self) -> "Settings":
-        if not self.words():
+        if not self.model_fields_set:
             raise PydanticCustomError("nothing", "which setting? Give at least one")
         return self
 
     def words(self) -> list[str]:
         """Return them as the command line has them, `name=value`."""
-        return [f"{name}={value}" for name, value in self.model_dump(exclude_none=True).items()]
+        return [f"{name}={value}" for name, value in self.model_dump(exclude_unset=True).items()]
 
 
 class TuneBody(Body):

@@ -44,7 +44,9 @@ def graph(order: Sequence[str], parents: Mapping[str, Sequence[str]], applied: I
         mine = [index for index, each in enumerate(lanes) if each is not None and each[0] == key]
         lane = mine[0] if mine else _free(lanes)
         above = [
-            Rail(index, lane if each[0] == key else index, each[1]) for index, each in enumerate(lanes) if each is not None
+            Rail(index, lane if each[0] == key else index, each[1])
+            for index, each in enumerate(lanes)
+            if each is not None
         ]
         for index in mine:
             lanes[index] = None
@@ -94,5 +96,5 @@ def rounded(number: float) -> int:
     """Return the next number up that reads well on an axis: 1, 2, 4, 5, 10, 20, 40, 50 and so on."""
     if number <= 1:
         return 1
-    size = 10 ** int(log10(number))
+    size: int = 10 ** int(log10(number))
     return next(step * size for step in (1, 2, 4, 5, 10) if step * size >= ceil(number))

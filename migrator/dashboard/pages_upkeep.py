@@ -1,19 +1,21 @@
 """What is kept up: schedules, retention with a preview of what it would take, and locks."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Form, Path, Query
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from migrator.core.errors import MigratorError
 from migrator.core.protocols import Holder
-from migrator.core.retention import Cleaned
 from migrator.core.schedule import Schedule, Task
 from migrator.dashboard._page import Acting, Page, Shown
 from migrator.dashboard._problems import Refusal
 from migrator.keeping import LONGEST_DAYS
 from migrator.runtime.scheduler import upcoming
+
+if TYPE_CHECKING:
+    from migrator.core.retention import Cleaned
 
 router = APIRouter(include_in_schema=False)
 

@@ -54,14 +54,21 @@ class Migrator:
             await migrator._notifiers.close()
 
     async def upgrade(
-        self, *targets: str, databases: Sequence[str] = (), force: bool = False, dry_run: bool = False
+        self,
+        *targets: str,
+        databases: Sequence[str] = (),
+        force: bool = False,
+        dry_run: bool = False,
+        agreed: str = "",
     ) -> "Outcome":
         """Apply revisions up to the targets (default `head`) and return what ran.
 
         `databases` narrows the scope; cross links may still bring in others. `force` runs applied revisions again.
+        `agreed` is the `core.agreement.mark` of a plan: under the lock any other is refused.
         Raises RunFailed with what was done before it, PlanRefused, TargetError, LockHeld and so on.
         """
         from migrator.core import plan as planning
+        from migrator.core.agreement import agreed as as_agreed
         from migrator.core.target import Target
 
         wanted = [Target.parse(text) for text in targets or ("head",)]
@@ -72,19 +79,23 @@ class Migrator:
             if force:
                 return planning.again(history, state, wanted, scope)
             ordered = planning.upgrade(history, state, wanted, scope, here)
-            return planning.with_scripts(ordered, scripts, state, wanted, scope, here)
+            return as_agreed(planning.with_scripts(ordered, scripts, state, wanted, scope, here), agreed)
 
         reach = _reach(history, scope)
         if dry_run or self.config.dry_run:
             return await self._only_plan(plan, history, reach)
         return await self._deployment().carry_out("upgrade", plan, history, reach)
 
-    async def downgrade(self, *targets: str, databases: Sequence[str] = (), dry_run: bool = False) -> "Outcome":
+    async def downgrade(
+        self, *targets: str, databases: Sequence[str] = (), dry_run: bool = False, agreed: str = ""
+    ) -> "Outcome":
         """Take revisions down to the targets and return what ran.
 
-        Where the file of an applied revision is gone, the text that the tracker kept is run. Raises as `upgrade`.
+        Where the file of an applied revision is gone, the text that the tracker kept is run. `agreed`, and what is
+        raised, as in `upgrade`.
         """
         from migrator.core import plan as planning
+        from migrator.core.agreement import agreed as as_agreed
         from migrator.core.target import Target
 
         wanted = [Target.parse(text) for text in targets]
@@ -93,9 +104,8 @@ class Migrator:
         beside = scripts.named(targets, scope)
 
         def plan(history: History, state: State) -> "Plan":
-            if beside:
-                return planning.back(beside)
-            return planning.downgrade(history, state, wanted, scope)
+            found = planning.back(beside) if beside else planning.downgrade(history, state, wanted, scope)
+            return as_agreed(found, agreed)
 
         everything = tuple(self.config.databases)
         if dry_run or self.config.dry_run:

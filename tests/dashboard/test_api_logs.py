@@ -94,7 +94,7 @@ def test_a_run_of_somebody_else(shop: Project, served: Served, client: httpx2.Cl
 
 
 def the_log(api: Api, run_id: str, text: str) -> None:
-    """The same log by pages, filtered, from its end, and as a text."""
+    """Check the same log by pages, filtered, from its end, and as a text."""
     path = f"/scripts/runs/{run_id}/log"
     place, mark, found = 0, "", []
     while True:

@@ -40,7 +40,7 @@ def test_what_is_told(past: Project, served: Served, client: httpx2.Client) -> N
 
 
 def lists(api: Api) -> None:
-    """Pages follow one another, every filter narrows, and no run in a list has its text or its lines."""
+    """Check that pages follow one another, every filter narrows, and no run in a list has its text or its lines."""
     whole = api.get("/scripts/runs")
     assert names(whole) == ["c3", "b2", "b2", "c3", "b2", "a1"]
     assert whole["after"] == ""
@@ -64,7 +64,7 @@ def lists(api: Api) -> None:
 
 
 def one(api: Api, past: Project) -> None:
-    """A run in full, with its text and its log's size; the beginning of an id is no id."""
+    """Check a run in full, with its text and its log's size; the beginning of an id is no id."""
     (run,) = api.get("/scripts/runs", scriptId="a1")["runs"]
     shown = api.get(f"/scripts/runs/{run['run_id']}")
     assert shown["source"] == (past.folder / "revisions" / "a1.py").read_text()
@@ -76,12 +76,12 @@ def one(api: Api, past: Project) -> None:
 
 
 def statistics(api: Api) -> None:
-    """What `migrator stats` counts."""
+    """Check that it is what `migrator stats` counts."""
     all_of = api.get("/scripts/runs/statistics")
     assert all_of["all"]["total"] == 6
     assert all_of["scripts"]["main:c3"]["failed"] == 2
     assert all_of["failures"] == {"RuntimeError": 2}
-    assert sorted(all_of["months"])[0] == "2020-02"
+    assert min(all_of["months"]) == "2020-02"
     assert api.get("/scripts/runs/statistics", status=["failed"])["all"]["total"] == 2
     assert api.get("/scripts/runs/statistics", status="running")["all"]["total"] == 0
     assert list(api.get("/scripts/runs/statistics", endDate="2020-03-01")["scripts"]) == ["main:a1"]

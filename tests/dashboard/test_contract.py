@@ -14,13 +14,16 @@ from tests.dashboard.conftest import Served
 SETTINGS = """
 max-failures = 20
 [generation]
-max-examples = 8
+max-examples = 5
 deterministic = true
+[phases.coverage]
+unexpected-methods = ["PUT", "OPTIONS"]
+generate-duplicate-query-parameters = true
 [phases.stateful]
 enabled = false
-[[operations]]
+[[operations]] # names that are unknown, or taken
 include-path = ["/api/plan", "/api/tokens"]
-checks.positive_data_acceptance.expected-statuses = ["2xx", "403", "404", "409", "422"] # a name that is taken, or unknown
+checks.positive_data_acceptance.expected-statuses = ["2xx", "403", "404", "409", "422"]
 [[operations]]
 include-path-regex = "^/scripts/runs/.run_id.(/log|/events)?$"
 include-method = "GET"
