@@ -22,7 +22,7 @@ OpenAPI document for programs is at `/api/openapi.json`. This page is written fr
 - **Refusals** are `application/problem+json`: what happened (`detail`), what state the data is in (`state`), what to do
   next (`hint`), and the exit code that the command line would end with.
 - **Changes** are written down in the audit before they begin. What takes long answers 202 with its entry, and
-  `Location` says where to ask how it ended. With an `Idempotency-Key` the same call is done once, however often it is sent.
+  `Location` says where to ask how it ended. With an `Idempotency-Key` a call is done once, however often it is sent.
 - **Lists** go on with `after`, which every page tells for the next one.
 
 ```console

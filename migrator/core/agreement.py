@@ -1,5 +1,6 @@
 """What somebody agreed to is what runs: a plan that was shown has a mark, and any other is refused under the lock."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 
 from migrator.core.errors import PlanRefused
@@ -21,5 +22,19 @@ def agreed(plan: Plan, seen: str) -> Plan:
             f"the plan is not the one that was agreed to: it is {steps} by now",
             state=UNCHANGED,
             hint="Somebody else changed the database or the files meanwhile. Look at the plan as it is now.",
+        )
+    return plan
+
+
+def within(plan: Plan, databases: Sequence[str]) -> Plan:
+    """Return the plan if it changes no other databases than these, () for any. Raises PlanRefused: cross links bring in
+    others, which may not be those of whoever asks.
+    """
+    beyond = [name for name in plan.databases() if databases and name not in databases]
+    if beyond:
+        raise PlanRefused(
+            f"this would change {', '.join(beyond)}, too, because of `depends_on`",
+            state=UNCHANGED,
+            hint="Ask somebody who may change all of these databases.",
         )
     return plan

@@ -40,14 +40,16 @@ class Actions:
 
     async def plan(self, direction: Direction, targets: Sequence[str] = (), databases: Sequence[str] = ()) -> Outcome:
         """Return the steps that would be taken. One batch of each long change is tried, and rolled back."""
-        scope = self._scope(Role.OPERATOR, databases)
-        if direction is Direction.UPGRADE:
-            wanted = tuple(targets) or ("head",)
-            outcome = await self._asking.aside(lambda each: each.upgrade(*wanted, databases=scope, dry_run=True))
-        else:
+        scope, mine = self._scope(Role.OPERATOR, databases), self._mine()
+        wanted = tuple(targets) or ("head",)
+        if direction is Direction.DOWNGRADE:
             _need_target(targets)
-            outcome = await self._asking.aside(lambda each: each.downgrade(*targets, databases=scope, dry_run=True))
-        found: Outcome = outcome
+
+        async def work(migrator: Migrator) -> Any:
+            ask = migrator.upgrade if direction is Direction.UPGRADE else migrator.downgrade
+            return await ask(*wanted, databases=scope, dry_run=True, within=mine)
+
+        found: Outcome = await self._asking.aside(work)
         return found
 
     async def upgrade(self, targets: Sequence[str] = (), databases: Sequence[str] = (), agreed: str = "") -> Entry:
@@ -56,7 +58,7 @@ class Actions:
         wanted = tuple(targets) or ("head",)
 
         async def work(migrator: Migrator) -> Any:
-            return await migrator.upgrade(*wanted, databases=scope, agreed=agreed)
+            return await migrator.upgrade(*wanted, databases=scope, agreed=agreed, within=self._mine())
 
         return await self._asking.start(self._call("upgrade", scope, " ".join(wanted)), work)
 
@@ -67,7 +69,7 @@ class Actions:
         self._confirmed("downgrade")
 
         async def work(migrator: Migrator) -> Any:
-            return await migrator.downgrade(*targets, databases=scope, agreed=agreed)
+            return await migrator.downgrade(*targets, databases=scope, agreed=agreed, within=self._mine())
 
         return await self._asking.start(self._call("downgrade", scope, " ".join(targets)), work)
 
@@ -217,6 +219,11 @@ class Actions:
         """Return the databases that are meant; where none are named, all that the caller may see."""
         self._has(role)
         return self._asking.scope(self._caller.identity, databases)
+
+    def _mine(self) -> tuple[str, ...]:
+        """Return the databases that the caller may change, () for all: what a plan must stay within."""
+        who = self._caller.identity
+        return () if who.sees(()) else self._asking.scope(who)
 
     def _has(self, role: Role) -> None:
         who = self._caller.identity

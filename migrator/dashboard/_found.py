@@ -31,7 +31,8 @@ async def _found(
     asking: Ask,
     who: Who,
 ) -> RunPage:
-    return await asking.migrator.past.run(run_id, asking.scope(who))
+    scope = asking.scope(who)
+    return await asking.shared(("run", run_id, scope), lambda: asking.migrator.past.run(run_id, scope))
 
 
 Found = Annotated[RunPage, Depends(_found)]

@@ -10,6 +10,8 @@ from migrator.core.secrets import Mask
 
 def plain(value: Any, mask: Mask) -> Any:
     """Return a value as JSON has it, with every secret replaced. Values know by `as_dict` how they are shown."""
+    if type(value) is str:  # most values are texts
+        return mask(value)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

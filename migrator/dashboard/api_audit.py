@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 
 from migrator.core.journal import Entry, Role, Token
 from migrator.dashboard import _documents as documents
+from migrator.dashboard import _reports as reports
 from migrator.dashboard._answers import answer
 from migrator.dashboard._asked import Act, Ask, Who
 from migrator.dashboard._bodies import NO_NUL, TokenBody
@@ -57,7 +58,7 @@ async def entry(entry_id: Annotated[str, Path(pattern="^[0-9A-Za-z]{1,64}$")], a
     return answer(asking, found)
 
 
-@router.get("/tokens", response_model=documents.Tokens)
+@router.get("/tokens", response_model=reports.Tokens)
 async def tokens(asking: Ask, who: Who) -> JSONResponse:
     """List the tokens, for admins of all databases."""
     if not who.may(Role.ADMIN):
@@ -65,7 +66,7 @@ async def tokens(asking: Ask, who: Who) -> JSONResponse:
     return answer(asking, {"tokens": [_told(each) for each in await asking.migrator.journal.tokens()]})
 
 
-@router.post("/tokens", status_code=201, response_model=documents.NewToken)
+@router.post("/tokens", status_code=201, response_model=reports.NewToken)
 async def make_token(body: TokenBody, act: Act, asking: Ask) -> JSONResponse:
     """Make a token. Its text is in this answer, and nowhere else."""
     made, text = await act("").make_token(body.name, Role(body.role), body.databases, body.days)

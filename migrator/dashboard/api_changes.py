@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from migrator.core.revision import Direction
 from migrator.dashboard import _bodies as bodies
 from migrator.dashboard import _documents as documents
+from migrator.dashboard import _reports as reports
 from migrator.dashboard._answers import answer, begun
 from migrator.dashboard._asked import Act, Ask, Who
 from migrator.dashboard._found import Found
@@ -26,7 +27,7 @@ Why = Annotated[bodies.ReasonBody, Body()]
 NO_REASON = bodies.ReasonBody()
 
 
-@router.post("/plan", response_model=documents.Plan)
+@router.post("/plan", response_model=reports.Plan)
 async def plan(body: bodies.PlanBody, act: Act, asking: Ask) -> JSONResponse:
     """Return the steps that an upgrade or a downgrade would take now. Nothing is executed but one batch of each long
     change, to tell how long it will take, and that is rolled back.

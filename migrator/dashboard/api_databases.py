@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import JSONResponse
 
 from migrator.dashboard import _documents as documents
+from migrator.dashboard import _reports as reports
 from migrator.dashboard._answers import answer
 from migrator.dashboard._asked import Act, Ask, Who
 from migrator.dashboard._bodies import NO_NUL, UnlockBody
@@ -17,21 +18,21 @@ router = APIRouter(prefix="/api/databases", tags=["databases"], dependencies=STR
 Name = Annotated[str, Path(max_length=100, pattern=NO_NUL, description="A database of the configuration.")]
 
 
-@router.get("", response_model=documents.Databases)
+@router.get("", response_model=reports.Databases)
 async def databases(asking: Ask, who: Who) -> JSONResponse:
     """List the databases in short; one that does not answer says why."""
     found = await standings(asking, asking.scope(who))
     return answer(asking, {"databases": [_short(each) for each in found]})
 
 
-@router.get("/{database}", response_model=documents.Report)
+@router.get("/{database}", response_model=reports.Report)
 async def database(database: Name, asking: Ask, who: Who) -> JSONResponse:
     """Return how one database stands: every revision with its state, and the long changes."""
     (name,) = asking.scope(who, [database])
     return answer(asking, await reported(asking, name))
 
 
-@router.get("/{database}/lock", response_model=documents.Lock)
+@router.get("/{database}/lock", response_model=reports.Lock)
 async def lock(database: Name, asking: Ask, who: Who) -> JSONResponse:
     """Say who holds the lock of a database."""
     (name,) = asking.scope(who, [database])

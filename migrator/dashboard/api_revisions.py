@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from migrator.core.outcome import Shown
 from migrator.core.revision import Key
-from migrator.dashboard import _documents as documents
+from migrator.dashboard import _reports as reports
 from migrator.dashboard._answers import answer
 from migrator.dashboard._asked import Ask, Who
 from migrator.dashboard._asking import Asking
@@ -39,7 +39,7 @@ class Asked(BaseModel):
     q: Annotated[Text, Field(description="In its id or title, whatever the case.")] = ""
 
 
-@router.get("", response_model=documents.Revisions)
+@router.get("", response_model=reports.Revisions)
 async def revisions(asked: Annotated[Asked, Query()], asking: Ask, who: Who) -> JSONResponse:
     """List revisions with their states, parents first."""
     scope = asking.scope(who, asked.database)
@@ -57,7 +57,7 @@ async def revisions(asked: Annotated[Asked, Query()], asking: Ask, who: Who) -> 
     return answer(asking, {"revisions": lines})
 
 
-@router.get("/{database}/{revision}", response_model=documents.Revision)
+@router.get("/{database}/{revision}", response_model=reports.Revision)
 async def revision(database: Database, revision: Id, asking: Ask, who: Who) -> JSONResponse:
     """Return one revision or script: its state, its constants, what it takes, and where its text is kept."""
     shown = await _shown(asking, asking.scope(who, [database])[0], revision)

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from migrator.core.batch import FailedRow
+from migrator.core.change import Change
 from migrator.core.revision import Direction
 from migrator.core.run import Run
 from migrator.core.runs import RunFilter, RunPage, moment
@@ -154,7 +156,11 @@ async def run(found: Found, asking: Ask) -> JSONResponse:
     """Return one run in full: its text, its log's size, and the long change that it belongs to."""
     (shown,) = found.runs
     controls = asking.migrator.controls
-    failures = await controls.failures(shown) if shown.origin else []
+
+    async def ask() -> tuple[Change | None, list[FailedRow]]:
+        return (await controls.of(shown), await controls.failures(shown)) if shown.origin else (None, [])
+
+    change, failures = await asking.shared(("change", shown.database, shown.run_id), ask)
     return answer(
         asking,
         {
@@ -162,7 +168,7 @@ async def run(found: Found, asking: Ask) -> JSONResponse:
             "standing": found.standing(shown),
             "source": shown.source,
             "log": _log(asking, shown),
-            "change": await controls.of(shown) if shown.origin else None,
+            "change": change,
             "failures": failures[:FAILURES],
             "more_failures": max(len(failures) - FAILURES, 0),
         },

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from migrator.dashboard import _documents as documents
+from migrator.dashboard import _reports as reports
 from migrator.dashboard._answers import answer
 from migrator.dashboard._asked import Ask, Who
 from migrator.dashboard._problems import Refusal
@@ -18,7 +18,7 @@ NEXT = 5
 """How many of the next firings are told."""
 
 
-@router.get("", response_model=documents.Schedules)
+@router.get("", response_model=reports.Schedules)
 async def schedules(asking: Ask, who: Who) -> JSONResponse:
     """List the schedules, for whoever may see all databases: they are about all of them."""
     if not who.sees(()):

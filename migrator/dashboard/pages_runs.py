@@ -78,7 +78,7 @@ async def runs(
     except ValueError as error:
         wrong = str(error)
     else:
-        found, names = await _found(page, wanted, asked.words, names, after)
+        found, names = await _found(page, asked, wanted, names, after)
     return page.show(
         "runs.html",
         422 if wrong else 200,
@@ -92,14 +92,14 @@ async def runs(
 
 
 async def _found(
-    page: Page, wanted: RunFilter, words: Sequence[str], names: tuple[str, ...], after: str
+    page: Page, asked: Asked, wanted: RunFilter, names: tuple[str, ...], after: str
 ) -> tuple[RunPage, tuple[str, ...]]:
     """Return the runs of all these databases, or of those that answer, and which those are."""
     past = page.asking.migrator.past
 
     async def ask(names: tuple[str, ...]) -> RunPage:
-        key = ("runs", wanted, tuple(words), names, PAGE, after)
-        return await page.asking.shared(key, lambda: past.runs(wanted, words, names, limit=PAGE, after=after))
+        key = ("runs page", asked, names, after)  # not what is wanted: "7d" means another moment each time
+        return await page.asking.shared(key, lambda: past.runs(wanted, asked.words, names, limit=PAGE, after=after))
 
     try:
         return await ask(names), names

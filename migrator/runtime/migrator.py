@@ -60,15 +60,18 @@ class Migrator:
         force: bool = False,
         dry_run: bool = False,
         agreed: str = "",
+        within: Sequence[str] = (),
     ) -> "Outcome":
         """Apply revisions up to the targets (default `head`) and return what ran.
 
         `databases` narrows the scope; cross links may still bring in others. `force` runs applied revisions again.
-        `agreed` is the `core.agreement.mark` of a plan: under the lock any other is refused.
+        `agreed` is the `core.agreement.mark` of a plan: under the lock any other is refused, and so is one that changes
+        other databases than those `within` which whoever asks must stay, () for all.
         Raises RunFailed with what was done before it, PlanRefused, TargetError, LockHeld and so on.
         """
         from migrator.core import plan as planning
         from migrator.core.agreement import agreed as as_agreed
+        from migrator.core.agreement import within as kept_within
         from migrator.core.target import Target
 
         wanted = [Target.parse(text) for text in targets or ("head",)]
@@ -79,7 +82,8 @@ class Migrator:
             if force:
                 return planning.again(history, state, wanted, scope)
             ordered = planning.upgrade(history, state, wanted, scope, here)
-            return as_agreed(planning.with_scripts(ordered, scripts, state, wanted, scope, here), agreed)
+            found = planning.with_scripts(ordered, scripts, state, wanted, scope, here)
+            return as_agreed(kept_within(found, within), agreed)
 
         reach = _reach(history, scope)
         if dry_run or self.config.dry_run:
@@ -87,15 +91,21 @@ class Migrator:
         return await self._deployment().carry_out("upgrade", plan, history, reach)
 
     async def downgrade(
-        self, *targets: str, databases: Sequence[str] = (), dry_run: bool = False, agreed: str = ""
+        self,
+        *targets: str,
+        databases: Sequence[str] = (),
+        dry_run: bool = False,
+        agreed: str = "",
+        within: Sequence[str] = (),
     ) -> "Outcome":
         """Take revisions down to the targets and return what ran.
 
-        Where the file of an applied revision is gone, the text that the tracker kept is run. `agreed`, and what is
-        raised, as in `upgrade`.
+        Where the file of an applied revision is gone, the text that the tracker kept is run. `agreed`, `within`, and
+        what is raised, as in `upgrade`.
         """
         from migrator.core import plan as planning
         from migrator.core.agreement import agreed as as_agreed
+        from migrator.core.agreement import within as kept_within
         from migrator.core.target import Target
 
         wanted = [Target.parse(text) for text in targets]
@@ -105,7 +115,7 @@ class Migrator:
 
         def plan(history: History, state: State) -> "Plan":
             found = planning.back(beside) if beside else planning.downgrade(history, state, wanted, scope)
-            return as_agreed(found, agreed)
+            return as_agreed(kept_within(found, within), agreed)
 
         everything = tuple(self.config.databases)
         if dry_run or self.config.dry_run:

@@ -37,7 +37,8 @@ def test_it_ends_with_a_signal(shop: Project) -> None:
         assert httpx2.get(f"{url}/scripts/runs/{run}", timeout=UP).status_code == 200
         httpx2.post(f"{url}/api/upgrade", json={}, timeout=UP).raise_for_status()
         with httpx2.stream("GET", f"{url}/scripts/runs/{started(url)}/events", timeout=UP) as stream:
-            assert next(stream.iter_lines())
+            lines = stream.iter_lines()  # kept: with it the stream would end
+            assert next(lines)
             child.send(ending)
             result = child.wait(20)
         assert result.exit_code == 0, result

@@ -61,6 +61,18 @@ async def test_the_connection_is_counted(place: Place) -> None:
     assert adapter.status() == ConnectionStatus(False, 0, *where)
 
 
+async def test_it_is_held_open(place: Place) -> None:
+    """Whoever only holds it keeps it open from one session to the next, and takes no connection from the sessions."""
+    adapter = place.adapter()
+    async with adapter.hold():
+        assert adapter.status()[:2] == (True, 1)
+        for _ in range(2):
+            async with adapter.session():
+                assert adapter.status()[:2] == (True, 2)
+            assert adapter.status()[:2] == (True, 1)
+    assert adapter.status()[:2] == (False, 0)
+
+
 async def test_a_context_reads_and_writes_by_itself(place: Place) -> None:
     """Outside every transaction each write is there at once."""
     async with place.adapter().context() as ctx:

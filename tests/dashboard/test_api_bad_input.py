@@ -30,7 +30,7 @@ QUERIES = (
     ("/scripts/runs?direction=sideways", "direction"),
     ("/scripts/runs/statistics?limit=3", "there is no query parameter 'limit' here"),
     ("/scripts/runs/{run}?full=1", "Known: none"),
-    (f"/scripts/runs/{ID}%00", "run_id"),
+    (f"/scripts/runs/{ID}%00", "Not Found"),
     ("/scripts/runs/..%2f..%2fetc%2fpasswd", "Not Found"),
     ("/scripts/runs/%2e%2e/%2e%2e/etc/passwd", "Not Found"),
     ("/scripts/runs/{run}/log?offset=-1", "offset"),

@@ -187,6 +187,13 @@ def test_databases_of_others(both: Project, served: Served, client: httpx2.Clien
     for path, body in (("/api/upgrade", {}), ("/api/verify", {}), ("/api/plan", {"direction": "upgrade"})):
         api.post(path, {**body, "databases": ["events"]}, 404)
     api.delete("/api/databases/events/lock", {"reason": "x"}, 404)
+    both.table("main", "b2", "a1", depends_on=["events:e2"])
+    both.collection("events", "e2", "e1")
+    refused = api.post("/api/plan", {"direction": "upgrade"}, 409)
+    assert refused["detail"] == "this would change events, too, because of `depends_on`"
+    ended = api.ended(api.post("/api/upgrade", {}, 202), "failed")
+    assert ended["message"] == refused["detail"]
+    assert documents(both.urls["events"], "c_e2") == []
     for path in ("/api/schedules", "/api/tokens"):
         api.get(path, 403)
     api.post("/api/tokens", {"name": "mine", "role": "admin"}, 403)

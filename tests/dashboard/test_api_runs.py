@@ -72,7 +72,7 @@ def one(api: Api, past: Project) -> None:
     assert shown["log"]["size"] == (past.folder / "logs" / run["log_file"]).stat().st_size
     assert (shown["log"]["older"], shown["change"], shown["failures"]) == (0, None, [])
     api.get("/scripts/runs/0000000000000", 404)
-    api.get(f"/scripts/runs/{run['run_id'][:12]}", 422)
+    api.get(f"/scripts/runs/{run['run_id'][:12]}", 404)
 
 
 def statistics(api: Api) -> None:
