@@ -241,7 +241,7 @@ async def _tokens(asking: "Asking") -> Sequence[Token]:
         async with asyncio.timeout(PATIENCE):
             return await asking.shared("tokens", asking.migrator.journal.tokens, FRESH)
     except (DatabaseError, TimeoutError) as error:
-        _logger.warning("the tokens cannot be read: %s", error or "no answer in time")
+        _logger.warning("the tokens cannot be read: %s", str(error) or "no answer in time")
         name = next(iter(asking.config.databases))
         raise Refusal(
             503,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from migrator.core.change import Change
-from migrator.core.errors import MigratorError
+from migrator.core.errors import DatabaseError, MigratorError
 from migrator.core.health import DatabaseHealth
 from migrator.core.report import DatabaseReport, Line
 from migrator.core.run import Run
@@ -35,9 +35,14 @@ class Standing:
     @property
     def word(self) -> str:
         """Return how it is in one word: ok, degraded, failing or silent."""
-        if self.error is not None:
+        if self.silent:
             return "silent"
-        return self.health.status if self.health else "unknown"
+        return self.health.status if self.health else "failing"
+
+    @property
+    def silent(self) -> bool:
+        """Say whether the database does not answer; what is wrong with its files is another thing."""
+        return isinstance(self.error, DatabaseError)
 
     @property
     def heads(self) -> tuple[Line, ...]:
@@ -78,6 +83,8 @@ async def standings(asking: Asking, names: Sequence[str]) -> tuple[Standing, ...
 
 
 async def _standing(asking: Asking, name: str, health: DatabaseHealth | None) -> Standing:
+    if health is not None and not health.reachable:  # it has just been waited for
+        return Standing(name, error=_why(health), health=health)
     try:
         report = await reported(asking, name)
         running = await asking.shared(("running", name), partial(_running, asking, name))
@@ -94,6 +101,14 @@ async def reported(asking: Asking, name: str) -> DatabaseReport:
 
 async def _running(asking: Asking, name: str) -> tuple[Run, ...]:
     return (await asking.migrator.past.runs(RunFilter(), [RUNNING], [name], limit=20)).runs
+
+
+def _why(health: DatabaseHealth) -> DatabaseError:
+    """Return why a database does not answer."""
+    for finding in health.findings:
+        if finding.subject == "connection" and finding.level == "fail":
+            return DatabaseError(finding.text, hint=finding.hint)
+    return DatabaseError("it does not answer")
 
 
 async def answering(asking: Asking, names: Sequence[str]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The databases: how each stands, and who holds its lock."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -29,7 +30,7 @@ async def databases(asking: Ask, who: Who) -> JSONResponse:
 async def database(database: Name, asking: Ask, who: Who) -> JSONResponse:
     """Return how one database stands: every revision with its state, and the long changes."""
     (name,) = asking.scope(who, [database])
-    return answer(asking, await reported(asking, name))
+    return await asyncio.to_thread(answer, asking, await reported(asking, name))  # there may be thousands of lines
 
 
 @router.get("/{database}/lock", response_model=reports.Lock)

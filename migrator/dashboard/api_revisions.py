@@ -54,7 +54,7 @@ async def revisions(asked: Annotated[Asked, Query()], asking: Ask, who: Who) -> 
         history = await asking.shared("history", asking.migrator.history)
         tagged = {each.key for each in history if asked.tag in each.header.tags}
         lines = [line for line in lines if Key(line.database, line.revision) in tagged]
-    return answer(asking, {"revisions": lines})
+    return await asyncio.to_thread(answer, asking, {"revisions": lines})  # there may be thousands
 
 
 @router.get("/{database}/{revision}", response_model=reports.Revision)

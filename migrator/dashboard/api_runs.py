@@ -1,5 +1,6 @@
 """The runs: listed, shown, counted, deleted, cleaned up."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -167,7 +168,7 @@ async def run(found: Found, asking: Ask) -> JSONResponse:
             **shown.as_dict(),
             "standing": found.standing(shown),
             "source": shown.source,
-            "log": _log(asking, shown),
+            "log": await asyncio.to_thread(_log, asking, shown),
             "change": change,
             "failures": failures[:FAILURES],
             "more_failures": max(len(failures) - FAILURES, 0),

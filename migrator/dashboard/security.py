@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -43,6 +44,9 @@ BODY = 1024 * 1024
 PATIENCE = 30.0
 """Seconds in which a caller has to send them."""
 
+_DRAINED, _PATIENCE = 16 * BODY, 5.0
+"""Bytes that are taken from a caller who is refused, and seconds."""
+
 _logger = logging.getLogger("migrator.web")
 
 
@@ -80,6 +84,7 @@ class Security:
             body = await _body(request, receive)
             await self._app(request.scope, _again(body, receive), answer.send)
         except Refusal as refusal:
+            await _drain(request, receive)
             await _page_or_problem(request, refusal)(request.scope, receive, answer.send)
         except Exception:
             if answer.status:
@@ -166,6 +171,22 @@ def _again(body: bytes | None, receive: "Receive") -> "Receive":
         return {"type": "http.request", "body": left.pop(), "more_body": False} if left else await receive()
 
     return receive_again
+
+
+async def _drain(request: Request, receive: "Receive") -> None:
+    """Take what a refused caller still sends: one that sends all before it reads would only see a broken connection."""
+    waits = "expect" in request.headers
+    if waits or not ("content-length" in request.headers or "transfer-encoding" in request.headers):
+        return
+    taken = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while taken < _DRAINED:
+                async with asyncio.timeout(_PATIENCE / 5):
+                    message = await receive()
+                taken += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _too_large() -> Refusal:

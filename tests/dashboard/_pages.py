@@ -8,7 +8,10 @@ FIELDS = {"input", "select", "textarea"}
 
 
 class Checked(HTMLParser):
-    """A page, read; `wrong` says what is not as it should be, `texts` is what a person reads."""
+    """A page, read; `wrong` says what is not as it should be, `texts` is what a person reads.
+
+    `values` are those that the last form sends along.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -17,6 +20,7 @@ class Checked(HTMLParser):
         self.links: list[str] = []
         self.forms: list[tuple[str, str]] = []
         self.buttons: list[str] = []
+        self.values: dict[str, str] = {}
         self.scripts: list[str] = []
         self._labels: set[str] = set()
         self._fields: list[tuple[str, bool]] = []
@@ -88,6 +92,10 @@ class Checked(HTMLParser):
     def _controls(self, tag: str, said: dict[str, Any]) -> None:
         if tag == "label" and "for" in said:
             self._labels.add(said["for"])
+        if tag == "form":
+            self.values = {}
+        if tag == "input" and said.get("type") == "hidden":
+            self.values[said["name"]] = said.get("value", "")
         if tag in FIELDS and said.get("type") != "hidden":
             self._fields.append((said.get("id", ""), "label" in self._open or "aria-label" in said))
         self._refers += [said[name] for name in ("aria-labelledby", "aria-describedby") if name in said]

@@ -4,6 +4,7 @@ import logging
 import socket
 from base64 import b64encode
 from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx2
@@ -84,6 +85,9 @@ def test_large_bodies(shop: Project, served: Served, client: httpx2.Client) -> N
             answer = client.post(f"{url}{NOTHING}", content=sent)
             assert answer.status_code == status
             assert answer.headers["content-type"] == "application/problem+json"
+    with closing(HTTPConnection(url.removeprefix("http://"), timeout=30)) as connection:  # reads when all is sent
+        connection.request("POST", NOTHING, b"x" * size, {"connection": "close"})
+        assert connection.getresponse().status == 413
     head = b"POST /api HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
     assert raw(url, head % 10**19).startswith(b"HTTP/1.1 413 ")
 
