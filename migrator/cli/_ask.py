@@ -1,10 +1,14 @@
 """Asking the person at the terminal."""
 
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 import click
 
 from migrator.core.errors import Stopped, UsageError
+
+T = TypeVar("T")
 
 
 async def confirm(question: str, *, yes: bool) -> None:
@@ -13,16 +17,20 @@ async def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} (nobody is at the terminal to answer)", hint="Say --yes.")
+    if not typed(lambda: click.confirm(question, err=True)):
+        raise Stopped(
+            "stopped", state="Nothing was changed.", hint="Run it again with --yes to go on without a question."
+        )
+
+
+def typed(ask: Callable[[], T]) -> T:
+    """Return what somebody at the terminal answers. Raises Stopped at Ctrl-C and at the end of what they type."""
     import asyncio
     import signal
 
     # Ctrl-C is to end the question; the loop, which would hear of it, stands still while somebody types.
     asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
     try:
-        agreed = click.confirm(question, err=True)
+        return ask()
     except click.Abort:
-        agreed = False
-    if not agreed:
-        raise Stopped(
-            "stopped", state="Nothing was changed.", hint="Run it again with --yes to go on without a question."
-        )
+        raise Stopped("stopped", state="Nothing was changed.", hint="Run it again.") from None

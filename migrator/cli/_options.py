@@ -67,7 +67,10 @@ def confirm(config: "Config", sure: str | None, command: str) -> None:
     if not config.protected or sure == name:
         return
     if sure is None and sys.stdin.isatty() and sys.stderr.isatty():
-        sure = click.prompt(f"{name} is protected. Type its name to go on with `{command}`", err=True, default="")
+        from migrator.cli._ask import typed
+
+        question = f"{name} is protected. Type its name to go on with `{command}`"
+        sure = typed(lambda: str(click.prompt(question, err=True, default="")))
         if sure == name:
             return
     given = f", not {sure}" if sure else ""

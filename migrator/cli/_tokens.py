@@ -95,17 +95,9 @@ token = click.Group(
 
 
 def _typed() -> str:
-    import asyncio
-    import signal
+    from migrator.cli._ask import typed
 
-    from migrator.core.errors import Stopped
-
-    # Ctrl-C is to end the question; the loop, which would hear of it, stands still while somebody types.
-    asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-    try:
-        return str(click.prompt("Password", hide_input=True, confirmation_prompt="Once more", err=True))
-    except click.Abort:
-        raise Stopped("stopped", state="Nothing was changed.", hint="Run it again.") from None
+    return typed(lambda: str(click.prompt("Password", hide_input=True, confirmation_prompt="Once more", err=True)))
 
 
 def _state(each: "Token") -> str:

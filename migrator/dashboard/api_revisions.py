@@ -1,7 +1,6 @@
 """The revisions: their states, their texts, and how the text that ran differs from the one on disk."""
 
 import asyncio
-from difflib import unified_diff
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -18,11 +17,9 @@ from migrator.dashboard._bodies import NO_NUL
 from migrator.dashboard._problems import Refusal
 from migrator.dashboard._standing import reported
 from migrator.dashboard._strict import STRICT
+from migrator.dashboard._texts import COMPARED, compared
 
 router = APIRouter(prefix="/api/revisions", tags=["revisions"], dependencies=STRICT)
-
-MOST = 10_000
-"""Lines of a text up to which it is compared: the time grows with their square."""
 
 Text = Annotated[str, Field(max_length=200, pattern=NO_NUL)]
 State = Literal["applied", "pending", "drifted", "unknown", "running", "interrupted", "blocked", "elsewhere"]
@@ -99,12 +96,10 @@ async def diff(database: Database, revision: Id, asking: Ask, who: Who) -> Plain
     shown = await _shown(asking, asking.scope(who, [database])[0], revision)
     if not shown.stored or not shown.source:
         raise Refusal(404, f"of {revision} there is only one text", hint="Ask for its source.")
-    texts = shown.stored.splitlines(), shown.source.splitlines()
-    if max(map(len, texts)) > MOST:
-        raise Refusal(409, f"the texts are too long to be compared here, with more than {MOST} lines")
-    names = f"{revision} as it ran", shown.line.path
-    lines = await asyncio.to_thread(lambda: list(unified_diff(*texts, *names, lineterm="")))
-    return _plain(asking, "".join(f"{line}\n" for line in lines))
+    lines = await asyncio.to_thread(compared, shown.stored, shown.source, shown.line.path)
+    if lines is None:
+        raise Refusal(409, f"the texts are too long to be compared here, with more than {COMPARED} lines")
+    return _plain(asking, "".join(f"{each.text}\n" for each in lines))
 
 
 async def _shown(asking: Asking, database: str, revision: str) -> Shown:

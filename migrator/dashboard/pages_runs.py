@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from migrator.core.errors import DatabaseError
 from migrator.core.runs import WORDS, RunFilter, RunPage, moment
 from migrator.dashboard._page import Page, Shown
 from migrator.dashboard._plain import plain
@@ -78,7 +77,8 @@ async def runs(
     except ValueError as error:
         wrong = str(error)
     else:
-        found, names = await _found(page, asked, wanted, names, after)
+        names = await answering(page.asking, names)
+        found = await _found(page, asked, wanted, names, after) if names else found
     return page.show(
         "runs.html",
         422 if wrong else 200,
@@ -91,23 +91,11 @@ async def runs(
     )
 
 
-async def _found(
-    page: Page, asked: Asked, wanted: RunFilter, names: tuple[str, ...], after: str
-) -> tuple[RunPage, tuple[str, ...]]:
-    """Return the runs of all these databases, or of those that answer, and which those are."""
+async def _found(page: Page, asked: Asked, wanted: RunFilter, names: tuple[str, ...], after: str) -> RunPage:
+    """Return a page of the runs of these databases."""
     past = page.asking.migrator.past
-
-    async def ask(names: tuple[str, ...]) -> RunPage:
-        key = ("runs page", asked, names, after)  # not what is wanted: "7d" means another moment each time
-        return await page.asking.shared(key, lambda: past.runs(wanted, asked.words, names, limit=PAGE, after=after))
-
-    try:
-        return await ask(names), names
-    except DatabaseError:
-        there = await answering(page.asking, names)
-        if not there or there == names:
-            raise
-        return await ask(there), there
+    key = ("runs page", asked, names, after)  # not what is wanted: "7d" means another moment each time
+    return await page.asking.shared(key, lambda: past.runs(wanted, asked.words, names, limit=PAGE, after=after))
 
 
 @router.get("/runs.{kind}")

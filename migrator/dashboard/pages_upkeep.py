@@ -11,6 +11,7 @@ from migrator.core.protocols import Holder
 from migrator.core.schedule import Schedule, Task
 from migrator.dashboard._page import Acting, Page, Shown
 from migrator.dashboard._problems import Refusal
+from migrator.dashboard._standing import answering
 from migrator.keeping import LONGEST_DAYS
 from migrator.runtime.scheduler import upcoming
 
@@ -79,6 +80,7 @@ async def retention(page: Shown, days: Days = None) -> HTMLResponse:
         preview = await page.asking.shared(("preview", days, names), ask, PREVIEW)
     except MigratorError as wrong:
         error = wrong
+    there = await answering(page.asking, names)
     count, taken = await asyncio.to_thread(page.asking.migrator.past.storage)
     entries = await page.asking.migrator.journal.entries(action="cleanup", limit=10)
     return page.show(
@@ -90,7 +92,7 @@ async def retention(page: Shown, days: Days = None) -> HTMLResponse:
         files=count,
         taken=taken,
         entries=[each for each in entries if page.who.sees(each.databases)],
-        cleaners=await page.asking.shared(("cleaners", names), lambda: page.asking.migrator.past.cleaners(names)),
+        cleaners=await page.asking.shared(("cleaners", there), lambda: page.asking.migrator.past.cleaners(there)),
     )
 
 
@@ -107,16 +109,14 @@ async def clean_up(
 async def locks(page: Shown) -> HTMLResponse:
     """Show who holds the locks."""
     names = page.scope()
-    found = await asyncio.gather(*(_holder(page, name) for name in names))
-    return page.show("locks.html", locks=list(zip(names, found, strict=True)))
+    there = await answering(page.asking, names)
+    found = dict(zip(there, await asyncio.gather(*(_holder(page, name) for name in there)), strict=True))
+    return page.show("locks.html", names=names, locks=found)
 
 
-async def _holder(page: Page, name: str) -> Holder | MigratorError | None:
+async def _holder(page: Page, name: str) -> Holder | None:
     ask = page.asking.migrator.unlock
-    try:
-        return (await page.asking.shared(("lock", name), lambda: ask(databases=[name])))[name]
-    except MigratorError as error:
-        return error
+    return (await page.asking.shared(("lock", name), lambda: ask(databases=[name])))[name]
 
 
 @router.post("/locks/{database}")

@@ -97,6 +97,8 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     assert {"migrator/py.typed", "migrator/adapters/postgres/queries.sql"} <= names
     ours = {str(path.relative_to(ROOT)) for path in (ROOT / "migrator").rglob("*.py")}
     assert ours <= names
+    pages = [path for each in ("static", "templates") for path in (ROOT / "migrator/dashboard" / each).iterdir()]
+    assert {str(path.relative_to(ROOT)) for path in pages} <= names
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"migrator"}
 

@@ -39,7 +39,7 @@ def test_revisions(shop: Project, served: Served, client: httpx2.Client) -> None
     assert api.get("/api/revisions/main/b2/source") == f"{ran}# later\n"
     assert api.get("/api/revisions/main/b2/source", at="stored") == ran
     diff = api.get("/api/revisions/main/b2/diff").splitlines()
-    assert diff[:2] == ["--- b2 as it ran", "+++ revisions/b2.py"]
+    assert diff[:2] == ["--- as it ran", "+++ revisions/b2.py"]
     assert [line for line in diff[2:] if line[0] in "+-"] == ["+# later"]
     assert api.get("/api/revisions/main/c3/source", at="stored")
     for there in ("main/c3/source", "main/c3/diff", "main/d4/diff", "main/d4/source?at=stored", "main/d", "x/b2"):

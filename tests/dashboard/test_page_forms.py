@@ -126,6 +126,9 @@ def test_a_database_that_is_silent_hides_no_other(both: Project, served: Served,
     both.tables("main", "a1")
     both.good("upgrade", "main:head")
     both.configure(main=both.urls["main"], events="mongodb://127.0.0.1:1/nothing")
+    both.toml.write_text(
+        both.toml.read_text().replace("[databases.events]", '[databases.events]\nconnect_timeout = "1s"')
+    )
     url = served(both)
     page = read(client, f"{url}/").texts
     assert "events does not answer" in page

@@ -134,7 +134,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Iterator
     project = Project(tmp_path_factory.mktemp("pages"))
     project.configure(main=with_database(postgres, name), events=with_database(mongo, name))
     asyncio.run(build(project))
-    tokens = {each: make_token(project, each, Role(each)) for each in Role}
+    tokens = {str(each): make_token(project, each, each) for each in Role}
     tokens["narrow"] = make_token(project, "narrow", Role.OPERATOR, "main")
     runs = project.good("runs", "--limit", "100", "--json").json()["runs"]
     ids = {each["revision"]: each["run_id"] for each in reversed(runs)}
@@ -142,9 +142,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Iterator
         yield Site(url, project, tokens, ids, client)
     project.close()
     sql(postgres, f"DROP DATABASE {name} WITH (FORCE)")
-    client: pymongo.MongoClient[dict[str, Any]]
-    with pymongo.MongoClient(mongo) as client:
-        client.drop_database(name)
+    opened: pymongo.MongoClient[dict[str, Any]]
+    with pymongo.MongoClient(mongo) as opened:
+        opened.drop_database(name)
 
 
 def pages_of(site: Site, who: str) -> dict[str, tuple[str, Checked]]:
