@@ -14,6 +14,11 @@ from migrator.core.revision import Direction, Key, Revision, Script, checksum_of
 HEADS_LOCK = "heads.lock"
 """A file that git sees: two branches that add a child to one parent conflict in it."""
 
+_KNOWN: dict[tuple[str, str], tuple[tuple[str | int, ...], Revision]] = {}
+"""The files as they were read last, by database and path, each with what tells that it has changed: a server asks for
+thousands of them once a second.
+"""
+
 
 def read(database: Database, root: Path) -> list[Revision]:
     """Return the revisions of one database, in order of their file names. No code of theirs runs.
@@ -97,10 +102,17 @@ def _revision(database: str, path: str, real: str, root: Path) -> Revision:
     shown = _shown(path, root)
     if os.path.islink(path) and not os.path.realpath(path).startswith(real + os.sep):
         raise RevisionFileError("leads out of the revisions folder", path=shown, hint="Copy the file into the folder.")
+    looks = os.stat(path)
+    stamp = (shown, looks.st_ino, looks.st_size, looks.st_mtime_ns, looks.st_ctime_ns)
+    before, known = _KNOWN.get((database, path), (None, None))
+    if known is not None and before == stamp:
+        return known
     with open(path, "rb") as file:
         source = decode(file.read(), shown)
     header = _format(os.path.splitext(path)[1], shown).read(source, shown)
-    return Revision(database=database, header=header, path=shown, source=source, checksum=checksum_of(source))
+    made = Revision(database=database, header=header, path=shown, source=source, checksum=checksum_of(source))
+    _KNOWN[database, path] = stamp, made
+    return made
 
 
 def _shown(path: str | Path, root: Path) -> str:
