@@ -217,6 +217,17 @@ SELECT '0' || to_char(n, 'FM000000000000'), who.revision, who.title, 'script', '
 """
 
 
+FIRINGS = """
+INSERT INTO script_schedule (name, due, next, word, by, message, runs, started_at, finished_at)
+SELECT name, to_json(at) #>> '{}', to_json(at + step) #>> '{}', word, 'scheduler@worker-1 pid 4242', message, runs,
+       at, at + interval '4 s'
+  FROM (VALUES ('nightly-search', date_trunc('day', now()) + interval '90 min', interval '1 day', 'ok', '1 run', 203),
+               ('verify-all', date_trunc('hour', now()), interval '6 h', 'ok', '19 asked', 811),
+               ('tidy', now() - interval '5 days', interval '7 days', 'failed', 'shop: the lock is held by deploy', 29))
+    AS them (name, at, step, word, message, runs)
+"""
+
+
 class Shop:
     """The project in a folder, its servers, and what is done to it by several people."""
 
@@ -267,20 +278,26 @@ class Shop:
                 await jun.upgrade("events:head")
             await jun.run("reindex_search")
             await jun.verify()
-        await self.sql(PAST)
+        await self.sql(PAST, FIRINGS)
         self.add("d4417be90a3c", "e8802fd11c65", "f1047ad3b9e2")
 
-    async def go_on(self) -> None:
+    async def up_again(self) -> None:
+        """Apply again what was rolled back."""
+        async with self.as_("deploy") as deploy:
+            await deploy.upgrade("shop:c0ffee51d2b7")
+
+    async def go_on(self) -> subprocess.Popen[bytes]:
         """Begin the long change in a program of its own, hold it back once, and let a file drift meanwhile."""
-        self.begin("upgrade", "shop:d4417be90a3c")
+        program = self.begin("upgrade", "shop:d4417be90a3c")
         await self.until(lambda changes: bool(changes) and changes[0].rows > 0)
         async with self.as_("maria") as maria:
-            await maria.controls.tune({"max_rows_per_second": 2500.0, "target": 0.2})
+            await maria.controls.tune({"max_rows_per_second": 2500.0, "max_rows": 600, "target": 0.1})
         drifted = next((self.folder / "revisions/main").glob("*7b2fc2dc74e6*"))
         drifted.write_text(drifted.read_text() + "\n# Somebody was here after it had run.\n")
         await self.hold()
         await asyncio.sleep(6)
         await self.let_go()
+        return program
 
     async def until(self, there: Callable[[Sequence[Change]], bool]) -> None:
         """Wait until the long changes are like that."""

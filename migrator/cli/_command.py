@@ -78,6 +78,13 @@ class Console:
         async with Migrator.open(config, notifiers) as migrator:
             yield migrator
 
+    def log(self, config: "Config") -> None:
+        """Send the log of a command that runs until it is stopped to stderr: what it does, or with --quiet errors."""
+        from migrator.notifiers.log import configure
+
+        level = "ERROR" if self.quiet else "DEBUG" if self.verbose else "INFO"
+        configure(level, config.log_format, self.mask)
+
     def print(self, text: str = "", *, end: bool = True) -> None:
         """Print a line for a person, unless they want to hear errors only or a program is reading.
 

@@ -16,12 +16,12 @@ async def command(console: Console) -> None:
     Start as many as you like: each firing is done once. What runs at the end gets some seconds to finish.
     """
     from migrator.core.errors import ConfigError
-    from migrator.notifiers.log import Log, configure
+    from migrator.notifiers.log import Log
     from migrator.runtime.exposing import exposed
     from migrator.runtime.scheduler import Scheduler
 
     config = console.config()
-    configure({0: "INFO"}.get(console.verbose, "DEBUG"), config.log_format, console.mask)
+    console.log(config)
     if not config.schedules:
         raise ConfigError(
             f"{config.source} has no [schedule]",

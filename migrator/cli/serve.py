@@ -33,10 +33,9 @@ async def command(console: Console, *, host: str, port: int, root_path: str) -> 
     """
     _need_web()
     from migrator.dashboard.app import create_app
-    from migrator.notifiers.log import configure
 
     config = console.config()
-    configure({0: "INFO"}.get(console.verbose, "DEBUG"), config.log_format, console.mask)
+    console.log(config)
     await _refuse_strangers(config, host)
     app = create_app(config, root_path=root_path)
     with _listening(host, port) as listener:

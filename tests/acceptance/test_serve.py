@@ -1,5 +1,6 @@
 """`migrator serve`: where it listens, who may ask, and how it ends; tokens and passwords."""
 
+import json
 import os
 import pty
 import re
@@ -172,3 +173,13 @@ def test_a_password_at_a_terminal(project: Project, again: str, code: int) -> No
     assert program.returncode == code
     assert bool(re.fullmatch(rb'password = "scrypt\$[^"]+"\n', stdout)) is (code == 0)
     assert b"geheim" not in shown + stdout
+
+
+def test_quiet_is_quiet(shop: Project) -> None:
+    """With --quiet there is no line of log for a call; without, one on stderr."""
+    for number, words in enumerate((("--json",), ("--json", "--quiet"))):
+        child = shop.start("serve", "--port", "0", *words)
+        url = json.loads(address(shop, child, number))["address"]
+        httpx2.get(f"{url}healthz", timeout=UP).raise_for_status()
+        child.send(signal.SIGTERM)
+        assert child.wait(20).stderr.count("GET /healthz 200") == 1 - number
