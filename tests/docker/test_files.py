@@ -161,5 +161,5 @@ def test_dockerfile_leaves_nothing_behind(instructions: list[Instruction]) -> No
 def test_dockerfile_installs_the_wheel_and_nobody_elses_package(instructions: list[Instruction]) -> None:
     """The name `migrator` on the package index is somebody else's: what is installed is the wheel built here."""
     text = "\n".join(of(instructions, "RUN"))
-    assert "polymigrator-*.whl)[postgres,mongo]" in text
+    assert "polymigrator-*.whl)[postgres,mongo,web,metrics]" in text
     assert not re.search(r"install[^&]*\smigrator\b", text)
