@@ -75,13 +75,19 @@ def press(button: str, seen: str) -> Do:
     return do
 
 
+def verified(page: Page) -> None:
+    """Ask a verify, and go to the audit."""
+    press("Verify", "What verify said")(page)
+    page.goto(f"{URL}/audit")
+
+
 BEFORE = (
     Picture("rollback", "/rollback?database=shop&target=51be77a0c2d4-1"),
     Picture("rollback-done", "/rollback?database=shop&target=51be77a0c2d4-1", press("Roll back", "Its runs")),
 )
 PICTURES = (
-    Picture("overview", "/", height=1290),
-    Picture("overview-dark", "/", dark=True, height=1290),
+    Picture("overview", "/", height=1240),
+    Picture("overview-dark", "/", dark=True, height=1240),
     Picture("overview-phone", "/", phone=True),
     Picture("history", "/history?database=shop"),
     Picture("history-phone", "/history?database=shop", phone=True),
@@ -91,13 +97,12 @@ PICTURES = (
     Picture("run-phone", "/", to_run("77aa01c93b5e"), phone=True),
     Picture("change", "/", to_run("d4417be90a3c", "changes", 45_000), height=1240),
     Picture("change-dark", "/", to_run("d4417be90a3c", "changes", 20_000), dark=True),
-    Picture("verify", "/revisions/shop/24adebbe77f2", press("Verify", "What verify said")),
     Picture("schedules", "/schedules"),
     Picture("retention", "/retention"),
     Picture("statistics", "/statistics", height=1000),
     Picture("locks", "/locks", lambda page: page.locator("summary").first.click()),
 )
-AFTER = (Picture("audit", "/audit"), Picture("login", "/login"))
+AFTER = (Picture("audit", "/revisions/shop/24adebbe77f2", verified),)
 TOKENS = Picture("tokens", "/tokens")
 
 
@@ -128,7 +133,7 @@ class Camera:
         """Return the window for pictures of this kind."""
         if (dark, phone) not in self._windows:
             context = self._browser.new_context(
-                color_scheme="dark" if dark else "light", device_scale_factor=2 if phone else 1
+                color_scheme="dark" if dark else "light", device_scale_factor=2 if phone else 1, is_mobile=phone
             )
             page = context.new_page()
             page.on("console", lambda message: print("  the browser says:", message.text))
@@ -173,7 +178,7 @@ def main(wanted: list[str]) -> None:
     IMAGES.mkdir(exist_ok=True)
     program = shutil.which("chromium")
     assert program, "apt-get install chromium"
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, sync_playwright() as playwright:
         shop = Shop(Path(folder))
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
         try:

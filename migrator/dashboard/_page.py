@@ -23,6 +23,7 @@ from migrator.dashboard import _words
 from migrator.dashboard._actions import Actions, Caller
 from migrator.dashboard._asked import Ask, Who
 from migrator.dashboard._asking import Asking
+from migrator.dashboard._identities import COOKIE
 from migrator.dashboard._problems import Refusal
 from migrator.runtime.runs import new_id
 
@@ -52,6 +53,11 @@ class Page:
     def release(self) -> str:
         """Return the version of migrator."""
         return version("polymigrator")
+
+    @property
+    def logged_in(self) -> bool:
+        """Say whether the caller came in by the page on which to log in, and so can go out again."""
+        return COOKIE in self.request.cookies
 
     @property
     def key(self) -> str:
@@ -140,6 +146,7 @@ def environment(mask: Mask) -> Environment:
         clock=_words.clock,
         next_day=_words.next_day,
         span=_words.span,
+        timely=_words.timely,
         spoken=lambda text: _words.spoken(mask(str(text))),
         sought=lambda text, what: _words.sought(mask(text), what),
         duration=duration,

@@ -1,11 +1,13 @@
 """What the pages say of times, states and sizes, as Jinja filters. Pure functions."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
+_TIME = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)[\d.]*Z")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 
@@ -68,6 +70,11 @@ def clock(text: str) -> str:
     return f"{found.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if found else text
 
 
+def timely(text: str) -> str:
+    """Return a sentence of ours with its times as people read them."""
+    return _TIME.sub(r"\1 \2", text)
+
+
 def ago(text: str, now: datetime) -> str:
     """Return how long ago a time was, or in how long it will be, in about two digits; "" for no time."""
     found = moment(text)
@@ -84,7 +91,7 @@ def span(seconds: float) -> str:
     """Return a length of time in one unit: 12 s, 5 min, 3 h, 8 d."""
     for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit}" if seconds >= 2 * size else f"{seconds / size:.1f} {unit}"
+            return f"{seconds / size:.{int(seconds < 2 * size)}f}".removesuffix(".0") + f" {unit}"
     return f"{seconds:.0f} s"
 
 

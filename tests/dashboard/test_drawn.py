@@ -1,5 +1,6 @@
 """Where lines go, and what times and states are called: numbers and texts alone."""
 
+import re
 from datetime import UTC, date, datetime
 
 import pytest
@@ -12,6 +13,7 @@ from migrator.core.revision import Direction, Header, Revision
 from migrator.core.run import Effect, Kind, Run, Status
 from migrator.dashboard import _words
 from migrator.dashboard._drawn import Rail, Row, graph, rounded, strip
+from migrator.dashboard._page import STATIC
 from migrator.dashboard._way import meaning, way
 from migrator.runtime.runs import new_id
 
@@ -189,3 +191,36 @@ def test_only_the_plan_that_was_agreed_to() -> None:
     for other in (Plan((step("b"), step("a"))), Plan((step("a"),)), Plan((step("a"), step("b", "y"))), Plan()):
         with pytest.raises(PlanRefused, match="not the one that was agreed to"):
             agreed(other, mark(plan))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_colours_can_be_told_apart(dark: bool) -> None:
+    """Every text has the contrast of WCAG AA (4.5) on what it stands on, and the edge of a field 3; so in the dark."""
+    text = (STATIC / "migrator.css").read_text("utf-8")
+    light, _, rest = text.partition("@media (prefers-color-scheme: dark)")
+    found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", light))
+    if dark:
+        found |= dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", rest.partition("\n}\n")[0]))
+    pairs = [(ink, ground) for ink in ("text", "muted", "accent") for ground in ("ground", "surface", "sunken")]
+    tones = ("good", "wait", "bad", "busy", "odd", "idle")
+    pairs += [(tone, ground) for tone in tones for ground in (f"{tone}-soft", "surface", "sunken")]
+    pairs += [("on-accent", "accent"), ("accent", "accent-soft")]
+    weak = [(ink, ground) for ink, ground in pairs if contrast(found[ink], found[ground]) < 4.5]
+    weak += [
+        (ink, "surface")
+        for ink in ("edge", *(f"{tone}-mark" for tone in tones))
+        if contrast(found[ink], found["surface"]) < 3
+    ]
+    assert weak == []
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours, as WCAG reckons it."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (each / 12.92 if each <= 0.03928 else ((each + 0.055) / 1.055) ** 2.4 for each in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    lighter, darker = sorted((light(one), light(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)

@@ -112,7 +112,9 @@ async def build(project: Project) -> None:
     async with Migrator.open(load(str(project.toml), {})) as migrator:
         await migrator.upgrade("main:head")
     gone.unlink()
-    project.sql("main", "a6", "a4", upgrade="SELECT 1")
+    tells = project.sql("main", "a6", "a4", upgrade="SELECT 1")
+    password = urlsplit(project.urls["main"]).password
+    tells.write_text(tells.read_text().replace("-- Title of a6", f"-- Somebody wrote {password} here"))
     left = project.revision(
         "events", "m2", "m1", upgrade=FAILS.replace("ctx.execute(", "ctx.db.command("), verify="pass"
     )
@@ -184,6 +186,7 @@ def test_every_link_leads_to_a_page_that_is_well_made(site: Site) -> None:
         assert "<img src=x" not in text, path
         assert "<script>alert" not in text, path
         assert password not in text, path
+    assert "Somebody wrote *** here" in found["/history?database=main"][1].texts
     kinds = {urlsplit(path).path.split("/")[1] for path in found}
     assert kinds >= {"", "history", "revisions", "runs", "changes", "schedules", "retention", "statistics", "locks"}
     assert kinds >= {"audit", "tokens", "upgrade", "rollback"}

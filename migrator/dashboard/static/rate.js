@@ -28,7 +28,8 @@ addEventListener("DOMContentLoaded", () => {
   document.addEventListener("sample", (event) => {
     const seen = JSON.parse(event.detail.data);
     const now = Date.now() / 1000;
-    if (last && now > last.at) {
+    if (last && now - last.at < 0.5) return; // two at once say nothing of the speed
+    if (last) {
       const values = [now, Math.max(seen.rows - last.rows, 0) / (now - last.at), seen.size];
       data.forEach((series, index) => series.push(values[index]));
       if (data[0].length > most) data.forEach((series) => series.shift());
