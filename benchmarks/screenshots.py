@@ -1,7 +1,7 @@
 """Takes the pictures of docs/dashboard.md: a shop with a past is served, and each page is photographed in Chromium.
 
     apt-get install chromium fonts-noto-core pngquant
-    python benchmarks/screenshots.py [NAME ...]
+    python -m benchmarks.screenshots [NAME ...]
 
 Look at each of them before they are kept: they should please.
 """

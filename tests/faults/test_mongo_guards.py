@@ -19,7 +19,7 @@ from tests.faults.proxy import Do, Message, Plan, Proxy
 pytest_plugins = ["tests.faults.mongo_fixtures"]
 
 pytestmark = [*LEAKS]
-Impatient: TypeAlias = Callable[[], AbstractContextManager[None]]
+Impatient: TypeAlias = Callable[..., AbstractContextManager[None]]
 
 Patch = pytest.MonkeyPatch
 ADDED = 'await ctx.db.items.update_many({}, {"$inc": {NAME: 1}})'
@@ -40,9 +40,9 @@ async def interrupted(ground: Ground, proxy: Proxy, plan: Plan, impatient: Impat
         proxy.refuse = proxy.refuse or what is not Do.PASS
         return what
 
-    ground.wait = "0.3s"
+    ground.wait = "1.2s"
     proxy.reset(gone)
-    with impatient():
+    with impatient(1.2):  # on a busy machine less would end it before the fault
         first = asyncio.create_task(upgrade(ground.config(ground.through(proxy))))
         await asyncio.to_thread(proxy.wait_fired)
         proxy.sever()
