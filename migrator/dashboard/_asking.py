@@ -6,12 +6,11 @@ who looks on. Whatever instance does it, all of them show it: the tracker and th
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from os import getpid
-from threading import Thread
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -19,10 +18,10 @@ import msgspec
 
 from migrator.config import Config
 from migrator.core.errors import DatabaseError, MigratorError
-from migrator.core.journal import FAILED, OK, Entry, Identity
+from migrator.core.journal import FAILED, OK, RUNNING, Entry, Identity
+from migrator.dashboard._jobs import Job, Work
 from migrator.dashboard._plain import plain
 from migrator.dashboard._problems import Refusal
-from migrator.notifiers.log import Log
 from migrator.runtime.migrator import Migrator
 from migrator.runtime.runs import new_id
 
@@ -38,9 +37,13 @@ AGAIN = 15.0
 GRACE = 8.0
 """Seconds that changes get to end when the server stops; they are cancelled, and settled like every other run."""
 
+RECENT = 200
+"""Among how many of the newest entries those of an earlier server are looked for."""
+
+BORN = new_id()
+"""An id that is greater than those of entries that were made before this program began."""
+
 T = TypeVar("T")
-Work = Callable[[Migrator], Awaitable[Any]]
-"""Does something with a Migrator and returns what becomes the `result` of the entry: a value for `plain`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Asking:
         self.stopping = asyncio.Event()
         self._migrator: Migrator | None = None
         self._answers: dict[Hashable, tuple[float, asyncio.Future[Any]]] = {}
-        self._jobs: set[_Job] = set()
+        self._jobs: set[Job] = set()
         self._watched: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -73,6 +76,7 @@ class Asking:
         async with Migrator.open(self.config) as migrator:
             self._migrator = migrator
             keepers = [asyncio.create_task(self._keep(name)) for name in self.config.databases]
+            keepers.append(asyncio.create_task(self._settle()))
             try:
                 yield
             finally:
@@ -89,8 +93,12 @@ class Asking:
             with suppress(MigratorError):
                 async with self.migrator.hold(database, ROOM):
                     await self.stopping.wait()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.stopping.wait(), AGAIN)
+            await self._pause(AGAIN)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond the end of the server."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), seconds)
 
     @property
     def migrator(self) -> Migrator:
@@ -139,7 +147,7 @@ class Asking:
         entry, before = await self._begin(call)
         if before is not None:
             return before
-        job = _Job(self._for(call), work)
+        job = Job(self._for(call), work)
         self._jobs.add(job)
         watched = asyncio.create_task(self._watch(entry, job))
         self._watched.add(watched)
@@ -148,7 +156,7 @@ class Asking:
 
     async def aside(self, work: Work) -> Any:
         """Return what a question answers that reads many files, or runs the code of scripts: in a thread of its own."""
-        job = _Job(self.config, work)
+        job = Job(self.config, work)
         self._jobs.add(job)
         try:
             return await job.done()
@@ -156,16 +164,27 @@ class Asking:
             job.cancel()
             self._jobs.discard(job)
 
-    async def _watch(self, entry: Entry, job: "_Job") -> None:
+    async def _watch(self, entry: Entry, job: Job) -> None:
+        """Write down how a change ended; again and again, where the database that keeps the audit is away."""
+        word, message, told = OK, "", None
         try:
-            result = plain(await job.done(), self.config.mask())
+            told = await job.done()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is told where everybody looks
-            told = error.as_dict() if isinstance(error, MigratorError) else None
-            await self._end(entry, FAILED, _said(error), {"error": plain(told, self.config.mask())} if told else None)
-        else:
-            await self._end(entry, OK, "", result)
+            word, message = FAILED, _said(error)
+            told = {"error": error.as_dict()} if isinstance(error, MigratorError) else None
         self._jobs.discard(job)
+        result = plain(told, self.config.mask())
+        while not await self._end(entry, word, message, result) and not self.stopping.is_set():
+            await self._pause(AGAIN)
         self._answers.clear()
+
+    async def _settle(self) -> None:
+        """Say of the changes that an earlier server on this machine did not live to end that they ended with it."""
+        with suppress(MigratorError):
+            for entry in await self.migrator.journal.entries(limit=RECENT):
+                if entry.word == RUNNING and _left(entry):
+                    result = {"error": {"hint": "`migrator status` shows where things stand."}}
+                    await self._end(entry, FAILED, "its server ended before it did", result)
 
     async def _begin(self, call: Call) -> tuple[Entry, Entry | None]:
         if self.config.web.read_only:
@@ -182,7 +201,7 @@ class Asking:
             subject=call.subject,
             asked=plain(call.asked or {}, self.config.mask()),
             key=call.key,
-            instance=f"{socket.gethostname()} pid {getpid()}",
+            instance=_instance(),
         )
         before = await self.migrator.journal.begin(entry)
         if before is not None and (before.action, before.databases, before.subject) != (
@@ -197,9 +216,13 @@ class Asking:
             )
         return entry, before
 
-    async def _end(self, entry: Entry, word: str, message: str, result: Mapping[str, Any] | None) -> None:
-        with suppress(DatabaseError):  # the database that keeps the audit may be the one that is away
+    async def _end(self, entry: Entry, word: str, message: str, result: Mapping[str, Any] | None) -> bool:
+        """Write how an entry ended; False where the database that keeps the audit does not answer."""
+        try:
             await self.migrator.journal.end(entry.entry_id, word, message, result)
+        except DatabaseError:
+            return False
+        return True
 
     def _for(self, call: Call) -> Config:
         return msgspec.structs.replace(self.config, actor=call.identity.name)
@@ -233,56 +256,24 @@ class Asking:
         return tuple(databases) or known
 
 
-class _Job:
-    """A change in a thread of its own."""
+def _instance() -> str:
+    return f"{socket.gethostname()} pid {os.getpid()}"
 
-    def __init__(self, config: Config, work: Work) -> None:
-        self._config, self._work = config, work
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._cancelled = False
-        self._home = asyncio.get_running_loop()
-        self._outcome: asyncio.Future[Any] = self._home.create_future()
-        Thread(target=self._run, name="change", daemon=True).start()
 
-    async def done(self) -> Any:
-        return await self._outcome
-
-    def cancel(self) -> None:
-        """End it as Ctrl-C would: it rolls back, and says in the tracker what it left."""
-        self._cancelled = True
-        loop, task = self._loop, self._task
-        if loop is not None and task is not None:
-            with suppress(RuntimeError):  # it has just ended
-                loop.call_soon_threadsafe(task.cancel)
-
-    def _run(self) -> None:
-        try:
-            result = asyncio.run(self._main())
-        except BaseException as error:  # noqa: BLE001 - every end is an end of the job
-            self._tell(error, None)
-        else:
-            self._tell(None, result)
-
-    async def _main(self) -> Any:
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        if self._cancelled:
-            raise asyncio.CancelledError
-        async with Migrator.open(self._config, [Log()]) as migrator:
-            return await self._work(migrator)
-
-    def _tell(self, error: BaseException | None, result: Any) -> None:
-        def tell() -> None:
-            if not self._outcome.done():
-                if error is None:
-                    self._outcome.set_result(result)
-                elif isinstance(error, Exception):
-                    self._outcome.set_exception(error)
-                else:
-                    self._outcome.cancel()
-
-        with suppress(RuntimeError):  # the server has gone
-            self._home.call_soon_threadsafe(tell)
+def _left(entry: Entry) -> bool:
+    """Say whether the server that did it was on this machine and is gone; in a container the next has its number."""
+    host, _, pid = entry.instance.rpartition(" pid ")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    if int(pid) == os.getpid():
+        return entry.entry_id < BORN
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _said(error: BaseException) -> str:

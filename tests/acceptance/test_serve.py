@@ -183,3 +183,23 @@ def test_quiet_is_quiet(shop: Project) -> None:
         httpx2.get(f"{url}healthz", timeout=UP).raise_for_status()
         child.send(signal.SIGTERM)
         assert child.wait(20).stderr.count("GET /healthz 200") == 1 - number
+
+
+def test_what_a_killed_server_did(shop: Project) -> None:
+    """The entry of a change whose server was killed is ended by the next one, and the change by the next upgrade."""
+    shop.revision("main", "aa11", upgrade='await ctx.execute("SELECT pg_sleep(60)")')
+    first = shop.start("serve", "--port", "0")
+    url = address(shop, first)
+    entry = httpx2.post(f"{url}/api/upgrade", json={}, timeout=UP).raise_for_status().json()
+    started(url)
+    first.send(signal.SIGKILL)
+    first.wait(20)
+    second = shop.start("serve", "--port", "0")
+    url = address(shop, second, 1)
+
+    def told() -> dict[str, str]:
+        found: dict[str, str] = httpx2.get(f"{url}/api/audit/{entry['entry_id']}", timeout=UP).raise_for_status().json()
+        return found
+
+    until(lambda: told()["word"] == "failed", "the entry is ended")
+    assert told()["message"] == "its server ended before it did"
