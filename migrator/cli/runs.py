@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from migrator.cli._command import Console, declare
-from migrator.cli._options import DRY_RUN_EXIT, since, until
+from migrator.cli._options import DRY_RUN_EXIT, since, sure, until
 from migrator.cli._retry import command as retry_failed
 from migrator.core.runs import WORDS
 
@@ -83,13 +83,14 @@ async def show(console: Console, *, run: str) -> None:
 @declare(example="migrator runs delete 01k9xxyyzz0a1 --yes")
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-async def delete(console: Console, *, runs: tuple[str, ...], yes: bool) -> int:
+@sure
+async def delete(console: Console, *, runs: tuple[str, ...], yes: bool, sure: str | None) -> int:
     """Delete RUNS from the tracker, and their log files.
 
     What the tracker knows of a revision now stays: the success of one that is applied, a failure that nothing came
     after, and whatever is pending.
     """
-    from migrator.cli._ask import confirm
+    from migrator.cli import _ask, _options
 
     async with console.open() as migrator:
         found = [each for run in runs for each in (await migrator.past.run(run, console.databases)).runs]
@@ -100,7 +101,8 @@ async def delete(console: Console, *, runs: tuple[str, ...], yes: bool) -> int:
             console.print(f"Would delete {len(chosen)} run(s):{listed}\nDry run: nothing was changed.")
             console.print_json(lambda: {"deleted": 0, "runs": [run.run_id for run in chosen]})
             return DRY_RUN_EXIT
-        await confirm(f"Delete {len(chosen)} run(s)?{listed}\nGo on?", yes=yes)
+        _options.confirm(migrator.config, sure, f"runs delete {' '.join(runs)}")
+        await _ask.confirm(f"Delete {len(chosen)} run(s)?{listed}\nGo on?", yes=yes)
         gone = await migrator.past.delete(chosen)
     console.print(f"Deleted {gone} run(s).")
     console.print_json(lambda: {"deleted": gone, "runs": [run.run_id for run in chosen]})

@@ -252,6 +252,9 @@ def test_protected(scripts: Project) -> None:
     assert scripts.run("downgrade", "-1", "--yes-i-mean", "staging", env=live).exit_code == 3
     scripts.good("upgrade", env=live)
     scripts.good("downgrade", "-1", "--yes-i-mean", "production", env=live)
+    old = next(run["run_id"] for run in scripts.good("runs", "--json").json()["runs"] if run["superseded_by"])
+    assert scripts.run("runs", "delete", old, "--yes", env=live).exit_code == 3
+    scripts.good("runs", "delete", old, "--yes", "--yes-i-mean", "production", env=live)
 
 
 def test_as_a_program(scripts: Project) -> None:
