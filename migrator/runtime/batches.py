@@ -27,6 +27,7 @@ from migrator.core.run import Run
 from migrator.core.secrets import Mask
 from migrator.core.throttle import chosen
 from migrator.runtime.brake import Brake
+from migrator.runtime.stopping import heed
 from migrator.runtime.throttle import Watch
 
 if TYPE_CHECKING:
@@ -274,6 +275,7 @@ class Loop:
         if not self.checkpoint.done:
             await self.watch.start()
         while not self.checkpoint.done:
+            heed()
             await self.brake.free()
             page = await self._page()
             if page is None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from migrator.core.errors import ConnectionLost, LockHeld, LockLost, MigratorError
 from migrator.core.events import Event, LockTaken, LockWaiting
 from migrator.core.protocols import Lease, Owner
+from migrator.runtime.stopping import heed
 
 POLL = (0.1, 0.5)
 """Between which seconds the lock is tried again; at random, so that many waiters do not come at once."""
@@ -45,6 +46,7 @@ async def hold(
 async def _acquire(lock: Lease, database: str, owner: Owner, wait: float, publish: Callable[[Event], None]) -> int:
     began = told = time.monotonic()
     while True:
+        heed()
         try:
             fence = await lock.acquire(owner)
         except LockHeld as error:
@@ -77,8 +79,7 @@ class _Keeper:
     def raise_if_lost(self) -> None:
         """Raise what was lost, the lock or its server, in place of the cancellation that it caused."""
         if self._lost is not None:
-            if self._holder is not None:
-                self._holder.uncancel()
+            self._take_back()
             raise self._lost
 
     async def stop(self) -> None:
@@ -88,6 +89,14 @@ class _Keeper:
             await self._task
             if self._lost is not None:
                 await asyncio.sleep(0)
+        if self._lost is not None:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """Take our cancellation of the holder back, once: it is not one of those who want the program to end."""
+        if self._holder is not None:
+            self._holder.uncancel()
+            self._holder = None
 
     async def _keep(self) -> None:
         trusted_until = time.monotonic() + self._lock.lease - MARGIN

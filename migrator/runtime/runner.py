@@ -30,6 +30,7 @@ from migrator.runtime.lifecycle import clean_up, validate
 from migrator.runtime.params import Params
 from migrator.runtime.runlog import RunLog, RunLogs
 from migrator.runtime.runs import Held, new_run
+from migrator.runtime.stopping import heed
 from migrator.runtime.verdict import Verdict, check
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Runner:
         try:
             with self._logs.listening():
                 for index, (step, run) in enumerate(zip(plan.steps, runs, strict=True)):
+                    heed()
                     following = runs[index + 1] if index + 1 < len(runs) else None
                     rides = following if _may_ride(run, following) else None
                     place, log = (index + 1, len(runs)), self._logs.of(run)

@@ -10,6 +10,7 @@ import pytest
 from tests._servers import sql
 from tests.acceptance._long import (
     BATCH,
+    MAKE,
     ROWS,
     SLOW,
     change,
@@ -118,6 +119,32 @@ def test_tune(long: Project) -> None:
         long.good("tune", FAST)
         assert child.wait().exit_code == 0
     assert once(long.urls["main"])
+
+
+SWALLOWS = """
+    import asyncio
+    async for batch in ctx.batches("rows", max_rows=10):
+        async with batch:
+            await ctx.execute("UPDATE rows SET n = n + 1 WHERE id BETWEEN $1 AND $2", batch.first, batch.last)
+            try:
+                await asyncio.sleep(0.1)
+            except asyncio.CancelledError:
+                pass
+"""
+
+
+def test_a_signal_that_a_script_swallows(shop: Project) -> None:
+    """What takes SIGTERM for an answer of its own, as drivers do at times, goes no further than its batch."""
+    shop.revision("main", "a1", upgrade=MAKE, downgrade='await ctx.execute("DROP TABLE rows")')
+    shop.revision("main", "a2", "a1", upgrade=SWALLOWS)
+    child = shop.start("upgrade")
+    until(lambda: checkpoint(shop.urls["main"]).get("batches", 0) >= 2 or not child.runs(), "some batches are done")
+    child.send(signal.SIGTERM)
+    result = child.wait(20)
+    assert result.exit_code == 130, result
+    done = checkpoint(shop.urls["main"])["rows"]
+    assert 20 <= done < ROWS
+    assert f"Done and kept: {done} of about {ROWS:,} rows" in result.stderr.replace(f"{done:,}", str(done))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

@@ -207,7 +207,8 @@ class PostgresPlace(Place):
 
     def lapse(self) -> None:
         """End the holder's connection: the lock lives exactly as long."""
-        held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+        held = f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = {here}"
         sql(self.url, f"SELECT pg_terminate_backend(pid, 10000) FROM ({held}) AS held")
 
     def connections(self) -> int:
