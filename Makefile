@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/migrator status
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 3 $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
