@@ -1,13 +1,16 @@
 """`[web]` of migrator.toml: who may ask `migrator serve`, as it is written, and checked."""
 
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from migrator.core.errors import ConfigError
-from migrator.core.journal import Identity, Role
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+    from migrator.core.journal import Identity, Role
 
 RoleWord = Literal["viewer", "operator", "admin"]
 
@@ -39,7 +42,7 @@ class WebTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class User(msgspec.Struct, frozen=True):
     """Somebody with a password; `password` is its scrypt hash."""
 
-    identity: Identity
+    identity: "Identity"
     password: str
 
 
@@ -48,10 +51,10 @@ class Web(msgspec.Struct, frozen=True):
 
     read_only: bool = False
     users: Mapping[str, User] = {}
-    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    proxies: "tuple[IPv4Network | IPv6Network, ...]" = ()
     user_header: str = "x-forwarded-user"
     groups_header: str = "x-forwarded-groups"
-    groups: Mapping[str, Role] = {}
+    groups: "Mapping[str, Role]" = {}
     hosts: tuple[str, ...] = ()
 
 
@@ -63,12 +66,19 @@ def web(table: WebTable) -> Web:
         proxies=tuple(_network(text) for text in table.trusted_proxies),
         user_header=table.user_header.lower(),
         groups_header=table.groups_header.lower(),
-        groups={name: Role(word) for name, word in table.groups.items()},
+        groups={name: _role(word) for name, word in table.groups.items()},
         hosts=tuple(host.lower() for host in table.hosts),
     )
 
 
+def _role(word: RoleWord) -> "Role":
+    from migrator.core.journal import Role
+
+    return Role(word)
+
+
 def _user(name: str, table: UserTable) -> User:
+    from migrator.core.journal import Identity
     from migrator.core.passwords import is_hash
 
     if not is_hash(table.password):
@@ -77,10 +87,12 @@ def _user(name: str, table: UserTable) -> User:
             state="Nothing was changed.",
             hint="`migrator serve password` asks for one and prints its hash.",
         )
-    return User(Identity(name, Role(table.role), "password", tuple(table.databases)), table.password)
+    return User(Identity(name, _role(table.role), "password", tuple(table.databases)), table.password)
 
 
-def _network(text: str) -> IPv4Network | IPv6Network:
+def _network(text: str) -> "IPv4Network | IPv6Network":
+    from ipaddress import ip_network
+
     try:
         return ip_network(text)
     except ValueError as error:

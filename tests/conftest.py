@@ -1,8 +1,8 @@
-"""What all tests share: the servers, and which of them the parametrized tests run on."""
+"""What all tests share: the servers, projects, and which of them the parametrized tests run on."""
 
 import pytest
 
-pytest_plugins = ["tests._servers"]
+pytest_plugins = ["tests._servers", "tests._projects"]
 
 KINDS = ["memory", "postgres18", "postgres15", "mongo"]
 DOCKER = ["docker-postgres", "docker-mongo"]

@@ -40,13 +40,9 @@ async def command(console: Console) -> None:
 async def status(console: Console) -> None:
     """Show the schedules: when each ran last, how that ended, and when it is due again."""
     from migrator.cli._render import table
-    from migrator.runtime.scheduler import Scheduler
 
-    scheduler = Scheduler(console.config())
-    try:
-        firings = await scheduler.firings()
-    finally:
-        await scheduler.close()
+    async with console.open() as migrator:
+        firings = await migrator.past.firings()
     rows = [
         (each.name, each.word, each.started_at, each.finished_at, each.next, str(each.runs), each.by, each.message)
         for each in firings

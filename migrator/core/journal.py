@@ -21,8 +21,8 @@ class Role(StrEnum):
 
 _RANK = tuple(Role)
 
-RUNNING, OK, FAILED, REFUSED = "running", "ok", "failed", "refused"
-"""How what was asked stands: it is being done, it was done, it failed on its way, or nothing was begun."""
+RUNNING, OK, FAILED = "running", "ok", "failed"
+"""How what was asked stands: it is being done, it was done, or it failed."""
 
 
 @dataclass(frozen=True)

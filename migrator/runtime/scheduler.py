@@ -5,7 +5,7 @@ Every instance computes the same firings; whoever moves the row of a schedule fr
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -29,7 +29,6 @@ GRACE = 8.0
 """Seconds that running firings get to end after SIGTERM; then they are cancelled, and settled like every other run."""
 
 Clock = Callable[[], datetime]
-Perform = Callable[[Schedule], Awaitable[str]]
 
 _LOG = logging.getLogger("migrator.schedule")
 
@@ -82,12 +81,6 @@ class Scheduler:
         """Wait for the firings that run."""
         while self._running:
             await asyncio.wait(self._running)
-
-    async def firings(self) -> list[Firing]:
-        """Return the last firing of each schedule that was ever seen, whoever did it."""
-        adapter = await self._connections.adapter(self._home)
-        async with adapter.session() as session:
-            return await session.tracker.firings()
 
     async def measured(self) -> str:
         """Return the metrics: the trackers' as they are now, and what the firings of this instance counted."""

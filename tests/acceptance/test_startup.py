@@ -14,7 +14,9 @@ EXPENSIVE = {
     "bson",
     "fastapi",
     "importlib.metadata",
+    "jinja2",
     "logging",
+    "migrator.core.journal",
     "msgspec",
     "psutil",
     "pymongo",
@@ -22,7 +24,9 @@ EXPENSIVE = {
     "sqlalchemy",
     "ssl",
     "stamina",
+    "starlette",
     "tomllib",
+    "uvicorn",
 }
 """What no command may import before it needs it."""
 

@@ -1,4 +1,4 @@
-"""A project for each test."""
+"""Projects for the tests that run commands or a server in one."""
 
 from collections.abc import Iterator
 from pathlib import Path
