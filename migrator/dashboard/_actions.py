@@ -15,7 +15,7 @@ from migrator.core.outcome import Decision, Outcome
 from migrator.core.revision import Direction
 from migrator.core.run import Run
 from migrator.dashboard._asking import Asking, Call
-from migrator.dashboard._problems import Refusal
+from migrator.dashboard._problems import Refusal, lesser
 from migrator.runtime.migrator import Migrator
 
 UNCHANGED = "Nothing was changed."
@@ -228,7 +228,7 @@ class Actions:
     def _has(self, role: Role) -> None:
         who = self._caller.identity
         if not who.role.covers(role):
-            raise Refusal(403, f"{who.name} is {who.role}, and this needs {role}", hint="Ask somebody with that role.")
+            raise lesser(who, role)
 
     def _of_everything(self) -> None:
         """Refuse an admin of some databases: with a token of all of them they could do everything."""

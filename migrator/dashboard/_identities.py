@@ -17,7 +17,7 @@ from migrator.core.journal import Identity, Role, Token
 from migrator.core.passwords import NOBODY, matches
 from migrator.dashboard._attempts import Attempts
 from migrator.dashboard._peers import refuse_strangers
-from migrator.dashboard._problems import Refusal
+from migrator.dashboard._problems import UNCHECKED, Refusal
 from migrator.runtime.journal import PREFIX, digest
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Identities:
             if not self._was_open:
                 raise
             refuse_strangers(request, self._web)
-            return Identity(LOOPBACK.name, Role.VIEWER, LOOPBACK.via)  # a token may have been made meanwhile
+            return Identity(LOOPBACK.name, Role.VIEWER, UNCHECKED)  # a token may have been made meanwhile
         self._was_open = not guarded
         if guarded:
             raise self._unnamed_refusal("nobody has said who asks")

@@ -24,7 +24,7 @@ from migrator.dashboard._actions import Actions, Caller
 from migrator.dashboard._asked import Ask, Who
 from migrator.dashboard._asking import Asking
 from migrator.dashboard._identities import COOKIE
-from migrator.dashboard._problems import Refusal
+from migrator.dashboard._problems import lesser
 from migrator.runtime.runs import new_id
 
 HERE = Path(__file__).parent
@@ -75,9 +75,7 @@ class Page:
     def need(self, role: str, *databases: str) -> None:
         """Raise Refusal (403) unless the caller has the role."""
         if not self.who.may(Role(role), databases):
-            raise Refusal(
-                403, f"{self.who.name} is {self.who.role}, and this needs {role}", hint="Ask somebody with that role."
-            )
+            raise lesser(self.who, Role(role))
 
     def actions(self, confirm: str = "", key: str = "") -> Actions:
         """Return the changes that the caller may ask for."""

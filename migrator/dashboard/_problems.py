@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 
 from migrator.core import errors
 from migrator.core.errors import MigratorError
+from migrator.core.journal import Identity, Role
 from migrator.core.secrets import Mask
 from migrator.dashboard._plain import plain
 
@@ -48,6 +49,21 @@ class Refusal(Exception):
         super().__init__(message)
         self.status, self.message, self.hint = status, message, hint
         self.headers = dict(headers or {})
+
+
+UNCHECKED = "loopback, while tokens cannot be read"
+"""How somebody at this machine is known whose right to change anything cannot be looked up now."""
+
+
+def lesser(who: Identity, role: Role) -> Refusal:
+    """Return what to tell a caller who has not this role (403), or of whom that cannot be said now (503)."""
+    if who.via == UNCHECKED:
+        return Refusal(
+            503,
+            "nothing can be started here now: the database that keeps tokens and the audit does not answer",
+            hint="`migrator doctor` says why. The command line needs neither, for the databases that answer.",
+        )
+    return Refusal(403, f"{who.name} is {who.role}, and this needs {role}", hint="Ask somebody with that role.")
 
 
 def status_of(error: MigratorError) -> int:

@@ -266,3 +266,6 @@ def test_an_open_server_is_not_shut_by_its_database(
     with away(shop.urls["main"]):
         until(lambda: (who(client, url)[0], "cannot be read" in caplog.text) == (200, True), "it asks again", limit=20)
         assert client.get(f"{url}/api/tokens").status_code == 403, "a viewer"
+        refused = client.post(f"{url}/api/upgrade", json={})
+        assert refused.status_code == 503
+        assert "does not answer" in refused.json()["detail"]
