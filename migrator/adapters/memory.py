@@ -10,11 +10,10 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from migrator.adapters._chores import ChoreLease, Chores
 from migrator.adapters._context import ContextBase
-from migrator.adapters._journal import Kept, MemoryJournal
 from migrator.adapters._retiring import applied, retired, retires
 from migrator.core.batch import Checkpoint, Control, FailedRow
 from migrator.core.errors import LockHeld, LockLost, StatementTimeout, TrackerNewer, TrackerRefused
@@ -24,6 +23,9 @@ from migrator.core.run import EFFECTS, TRANSITIONS, Run, Status
 from migrator.core.runs import LISTED, RunFilter, live
 from migrator.core.schedule import Firing
 from migrator.core.url import Url
+
+if TYPE_CHECKING:
+    from migrator.adapters._journal import MemoryJournal
 
 KIND = "memory"
 SCHEMES = ("memory",)
@@ -45,7 +47,7 @@ class Store:
     evictions: list[tuple[str, str, str]] = field(default_factory=list)
     chores: Chores = field(default_factory=dict)
     controls: dict[str, Control] = field(default_factory=dict)
-    journal: Kept = field(default_factory=Kept)
+    journal: "MemoryJournal | None" = None
 
 
 @cache
@@ -242,7 +244,14 @@ class _Session:
         self._place = place
         self.tracker = _Tracker(name, place)
         self.lock = _Lock(name, place, self.tracker)
-        self.journal = MemoryJournal(place.journal)
+
+    @property
+    def journal(self) -> "MemoryJournal":
+        """The audit and the tokens of the store."""
+        from migrator.adapters._journal import MemoryJournal  # this module is loaded wherever adapters are listed
+
+        self._place.journal = self._place.journal or MemoryJournal()
+        return self._place.journal
 
     def lease(self, chore: str) -> ChoreLease:
         """Return the right to do a chore."""
