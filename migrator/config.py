@@ -9,9 +9,10 @@ from typing import Any, Literal
 import msgspec
 
 from migrator import keeping, observing, scheduling, serving
+from migrator.core import environ as variables
 from migrator.core.channel import Channel
 from migrator.core.duration import seconds
-from migrator.core.errors import ConfigError
+from migrator.core.errors import ConfigError, UsageError
 from migrator.core.retention import Retention
 from migrator.core.schedule import Schedule
 from migrator.core.secrets import Mask
@@ -23,7 +24,6 @@ _ENVIRONMENT = "the environment"
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 _NAME = re.compile(r"[A-Za-z][\w-]{0,62}")
 _WRITTEN = re.compile(r"\s*[^:/@]+://[^:@]*:(.+)@[^@]*", re.DOTALL)
-_TRUE = ("1", "true", "yes", "on")
 
 
 class DatabaseTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,6 +147,15 @@ class Config(msgspec.Struct, frozen=True):
         """Return the path of migrator.toml, None where the environment stands in for it."""
         return str(self.root / Path(self.source).name) if self.source != _ENVIRONMENT else None
 
+    def refuse_dry_run(self, command: str) -> None:
+        """Raise UsageError under DRY_RUN, for a command that has no dry run and would change something."""
+        if self.dry_run:
+            raise UsageError(
+                f"DRY_RUN is on, and `migrator {command}` has no dry run",
+                state="Nothing was changed.",
+                hint="To do it: run it again with DRY_RUN=0.",
+            )
+
     @property
     def observed(self) -> bool:
         """Say whether anybody is to hear of what the commands do: a channel, metrics, or tracing."""
@@ -164,8 +173,8 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def is_set(name: str) -> bool:
-    """Say whether an environment variable has a value."""
-    return bool(os.environ.get(name))
+    """Return whether an environment variable has a value; blanks are none."""
+    return bool(os.environ.get(name, "").strip())
 
 
 def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -207,7 +216,10 @@ def _read(file: Path, env: Mapping[str, str]) -> FileTables:
 
 
 def _from_environment(env: Mapping[str, str]) -> tuple[FileTables, str]:
-    urls = [env.get("DATABASE_URL"), env.get("MONGODB_URI") or env.get("MONGO_URI")]
+    urls = [
+        variables.text(env, "DATABASE_URL"),
+        variables.text(env, "MONGODB_URI") or variables.text(env, "MONGO_URI"),
+    ]
     tables = {"mongo" if url.startswith("mongodb") else "postgres": DatabaseTable(url=url) for url in urls if url}
     if not tables:
         raise ConfigError(
@@ -222,11 +234,11 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         raise ConfigError(f"{source} names no database", hint='Add: [databases.main] and url = "postgresql://..."')
     alone = len(tables.databases) == 1
     databases = {name: _database(name, table, root, alone=alone) for name, table in tables.databases.items()}
-    debug = env.get("DEBUG", "").lower() in _TRUE
-    level = env.get("LOG_LEVEL", "").upper() or ("DEBUG" if debug else tables.log.level)
+    debug = variables.flag(env, "DEBUG")
+    level = variables.text(env, "LOG_LEVEL").upper() or ("DEBUG" if debug else tables.log.level)
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigError(f"LOG_LEVEL is {level!r}", hint="Use DEBUG, INFO, WARNING or ERROR.")
-    environment = env.get("ENVIRONMENT") or tables.environment
+    environment = _environment(tables, source, env)
     return Config(
         root=root,
         source=source,
@@ -237,9 +249,9 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         lock_timeout=_seconds(tables.lock_timeout, "lock_timeout"),
         log_level=level,
         log_format=tables.log.format,
-        dry_run=env.get("DRY_RUN", "").lower() in _TRUE,
+        dry_run=variables.flag(env, "DRY_RUN"),
         debug=debug,
-        release=env.get("RELEASE", ""),
+        release=variables.text(env, "RELEASE"),
         hidden=_mask(tables, databases.values()),
         logs=keeping.logs(tables.logs, root),
         retention=keeping.retention(tables.retention, env),
@@ -250,6 +262,28 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         tracing=tables.tracing.enabled,
         web=serving.web(tables.web),
     )
+
+
+def _environment(tables: FileTables, source: str, env: Mapping[str, str]) -> str:
+    """Return the name of the environment. ConfigError if it may be another spelling of one in the file.
+
+    Otherwise a slip would switch off what protects an environment, or what is kept for it.
+    """
+    given = variables.text(env, "ENVIRONMENT")
+    name, where = (given, "ENVIRONMENT") if given else (tables.environment.strip(), "environment")
+    if name in tables.environments:
+        return name
+    elsewhere = [each for table in tables.notify.values() for each in table.environments]
+    twin = variables.lookalike(name, [*tables.environments, tables.environment, *elsewhere])
+    guarded = [each for each, table in tables.environments.items() if table.protected]
+    meant = twin or variables.slip_for(name, guarded)
+    if meant:
+        raise ConfigError(
+            f"{where} is {name!r}, and {source} has {meant!r}",
+            state="Nothing was changed.",
+            hint=f"Write {meant!r}" + ("." if twin else f"; or, for another environment, add [environments.{name}]."),
+        )
+    return name
 
 
 def _mask(tables: FileTables, databases: Iterable[Database]) -> Mask:

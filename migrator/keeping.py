@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from migrator.core import environ as variables
 from migrator.core.errors import ConfigError
 from migrator.core.retention import Retention
 
@@ -58,7 +59,7 @@ def retention(table: RetentionTable, env: Mapping[str, str]) -> Retention:
             raise ConfigError(f"retention.{name} is {value}, and cannot be negative")
         if name.endswith("_days") and value > LONGEST_DAYS:
             raise ConfigError(f"retention.{name} is {value}, and {LONGEST_DAYS} are the most")
-    days = env.get("RETENTION_DAYS", "").strip()
+    days = variables.text(env, "RETENTION_DAYS")
     if days and not (days.isascii() and days.isdigit() and int(days) <= LONGEST_DAYS):
         raise ConfigError("RETENTION_DAYS is not a number of days", hint="For example: RETENTION_DAYS=30")
     return Retention(**{**msgspec.structs.asdict(table), **({"keep_days": int(days)} if days else {})})

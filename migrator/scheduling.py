@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from migrator.core import environ as variables
 from migrator.core.duration import seconds
 from migrator.core.errors import ConfigError
 from migrator.core.schedule import Missed, Schedule, Task
@@ -35,7 +36,7 @@ class ScheduleTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def schedules(tables: Mapping[str, ScheduleTable], env: Mapping[str, str]) -> tuple[Schedule, ...]:
     """Return what `[schedule]` and CLEANUP_INTERVAL say. Raises ConfigError."""
     found = [_schedule(name, table) for name, table in tables.items()]
-    interval = env.get("CLEANUP_INTERVAL", "").strip()
+    interval = variables.text(env, "CLEANUP_INTERVAL")
     if interval and CLEANUP not in tables:
         found.append(Schedule(CLEANUP, Task.CLEANUP, every=_interval(interval, "CLEANUP_INTERVAL")))
     return tuple(found)

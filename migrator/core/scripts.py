@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
+from migrator.core.environ import lookalike
 from migrator.core.errors import (
     CycleFound,
     DependencyMissing,
     DuplicateRevision,
     ParentMissing,
     ResolveNeeded,
+    RevisionFileError,
     TargetNotFound,
 )
 from migrator.core.history import History
@@ -129,6 +131,21 @@ def refuse_unready(chosen: Sequence[Revision], state: State, *, force: bool) -> 
 def here(revision: Revision, environment: str) -> bool:
     """Say whether a revision belongs into this environment."""
     return not revision.header.environments or environment in revision.header.environments
+
+
+def refuse_lookalikes(revisions: Iterable[Revision], environment: str) -> None:
+    """Raise RevisionFileError if a revision is for an environment that is this one but for case or punctuation.
+
+    It would be left out without a word.
+    """
+    for each in revisions:
+        named = each.header.environments
+        if named and environment not in named and (twin := lookalike(environment, named)):
+            raise RevisionFileError(
+                f"environments has {twin!r}, and this environment is {environment!r}",
+                path=each.path,
+                hint=f"Write {environment!r} in the file, or ENVIRONMENT={twin}.",
+            )
 
 
 def _sorted(found: Mapping[Key, Revision]) -> dict[Key, Revision]:

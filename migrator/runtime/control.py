@@ -122,6 +122,7 @@ class Controls:
         first: Callable[[Change], bool] = lambda change: change.at_work,
     ) -> Change:
         """Return the change that is meant; where no run is named, those that are so `first` come before the others."""
+        self._config.refuse_dry_run(verb)
         found = await self.changes(databases)
         if run:
             meant = [each for each in found if each.run.run_id.startswith(run) or each.run.origin == run]

@@ -11,7 +11,7 @@ from migrator.core.protocols import Holder, Notifier, Tracker
 from migrator.core.report import DatabaseReport, lines_of
 from migrator.core.revision import Revision
 from migrator.core.run import State, merged
-from migrator.core.scripts import Scripts
+from migrator.core.scripts import Scripts, refuse_lookalikes
 from migrator.runtime import directory
 from migrator.runtime.connections import Connections
 from migrator.runtime.notify import Notifiers
@@ -238,6 +238,8 @@ class Migrator:
         """
         from migrator.runtime.resolving import resolve
 
+        if decision is not None:
+            self.config.refuse_dry_run("resolve")
         history = self._read()[0]
         deployment = self._deployment()
         async with deployment.hold(tuple(self.config.databases)) as held:
@@ -254,6 +256,7 @@ class Migrator:
         from migrator.core.outcome import Outcome
         from migrator.core.plan import Plan
 
+        self.config.refuse_dry_run("runs retry-failed")
         (run,) = (await self.past.run(run_id, databases)).runs
         if not run.origin:
             raise UsageError(
@@ -274,6 +277,8 @@ class Migrator:
         """Return who holds the locks; with a reason, end them, and keep the reason beside the lock."""
         from migrator.runtime.deployment import owner_of
 
+        if reason:
+            self.config.refuse_dry_run("unlock")
         holders: dict[str, Holder | None] = {}
         for name in self._scope(databases):
             adapter = await self._connections.adapter(name)
@@ -349,6 +354,7 @@ class Migrator:
         found = [
             each for database in self.config.databases.values() for each in directory.read(database, self.config.root)
         ]
+        refuse_lookalikes(found, self.config.environment)
         history = History(each for each in found if not each.header.repeatable)
         return history, Scripts([each for each in found if each.header.repeatable], history)
 

@@ -89,6 +89,7 @@ class Past:
 
         Raises PlanRefused, before any goes, where one of them is live. A log that cannot be deleted is left.
         """
+        self._config.refuse_dry_run("runs delete")
         self.refuse_live(runs)
         for run in runs:
             with suppress(NoLog, OSError):

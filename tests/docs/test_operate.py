@@ -51,7 +51,7 @@ def variables() -> set[str]:
     sources = "".join(
         (ROOT / "migrator" / name).read_text() for name in ("config.py", "keeping.py", "observing.py", "scheduling.py")
     )
-    return set(re.findall(r"\benv(?:iron)?(?:\.get\(|\[)\"([A-Z_]+)\"", sources))
+    return set(re.findall(r"\bvariables\.\w+\(env, \"([A-Z_]+)\"", sources))
 
 
 @pytest.mark.parametrize(("path", "command"), [*commands()], ids=lambda value: value if isinstance(value, str) else "")
