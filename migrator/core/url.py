@@ -76,7 +76,7 @@ class Url:
 
     def bare(self, scheme: str = "") -> str:
         """Return the address without user and password, for a driver that takes those apart from it."""
-        hosts = ",".join(f"{host}:{port}" if port else host for host, port in self.hosts)
+        hosts = ",".join(f"{_socket(host)}:{port}" if port else _socket(host) for host, port in self.hosts)
         params = "&".join(f"{quote(name, safe='')}={quote(value, safe='/:,')}" for name, value in self.params)
         return f"{scheme or self.scheme}://{hosts}/{quote(self.database, safe='')}" + (f"?{params}" if params else "")
 
@@ -85,6 +85,11 @@ class Url:
         hosts = ",".join(f"{host}:{port}" if port else host for host, port in self.hosts)
         user = f"{quote(self.user)}@" if self.user else ""
         return f"{self.scheme}://{user}{hosts}/{self.database}"
+
+
+def _socket(host: str) -> str:
+    """Return a host, escaped if it is the folder or the path of a socket."""
+    return quote(host, safe="") if host.startswith("/") else host
 
 
 def _host(text: str, where: str) -> tuple[str, int]:

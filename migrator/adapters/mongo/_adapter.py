@@ -4,20 +4,21 @@ import asyncio
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pymongo
-from pymongo.asynchronous.client_session import _SESSION, AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.asynchronous.mongo_client import AsyncMongoClient
 
 from migrator.adapters._shared import Shared
-from migrator.adapters.mongo import CAPABILITIES, DEFAULT_PORT, KIND
+from migrator.adapters.mongo import CAPABILITIES, KIND
+from migrator.adapters.mongo._client import Client
 from migrator.adapters.mongo._context import Context
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._examine import examined, unreachable
+from migrator.adapters.mongo._options import FILES, checked
 from migrator.adapters.mongo._session import MongoSession
 from migrator.adapters.mongo._work import Work
 from migrator.core.errors import ConfigError, MigratorError
@@ -42,19 +43,6 @@ class Connected:
     transactions: bool
 
 
-class Client(AsyncMongoClient[dict[str, Any]]):
-    """A client beside others: a session that is bound for one of them means nothing to the rest.
-
-    pymongo refuses every command of a client while another's session is bound, so a transactional step could not use
-    `ctx.database("another")`. There is no public switch; should the private name change, that refusal comes back,
-    which a test would notice.
-    """
-
-    def _get_bound_session(self) -> AsyncClientSession | None:
-        bound = _SESSION.get()
-        return bound if bound is not None and bound.client is self else None
-
-
 class MongoAdapter:
     """One database on MongoDB. `name` is the configured name, for messages and `Run.database`."""
 
@@ -62,13 +50,8 @@ class MongoAdapter:
     capabilities = CAPABILITIES
 
     def __init__(self, name: str, url: Url, *, pool: int, connect_timeout: float, release: str) -> None:
-        if not url.database:
-            raise ConfigError(
-                f"{name}: the address names no database",
-                hint="name the database in the address: mongodb://host/NAME",
-            )
         self._name = name
-        self._url = url if url.scheme.endswith("+srv") else replace(url, hosts=_with_ports(url))
+        self._url = checked(name, url)
         self._pool = pool
         self._connect_timeout = connect_timeout
         # Unique, so that the commands of this client can be found on the server and ended.
@@ -168,19 +151,19 @@ class MongoAdapter:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # an option that the driver only warns of has no effect
                 return Client(self._url.bare(), appname=self._appname, **options)
-        except (ValueError, TypeError, UserWarning) as error:
+        except (ValueError, TypeError, UserWarning, OSError) as error:  # an OSError is of OpenSSL, about a file
             text = str(error)
             for secret in self._url.secrets():
                 text = text.replace(secret, "***")
-            raise ConfigError(f"{self._name}: an option in the address cannot be used: {text}") from error
+            files = ", ".join(value for option, value in self._url.params if option.lower() in FILES)
+            raise ConfigError(
+                f"{self._name}: an option in the address cannot be used: {text}{files and f' ({files})'}",
+                state="Nothing was changed.",
+                hint="Correct the address.",
+            ) from error
 
 
 async def _disconnect(connected: Connected) -> None:
     """Close; the farewell to the server is a courtesy that may not take long."""
     with pymongo.timeout(FAREWELL):
         await connected.client.close()
-
-
-def _with_ports(url: Url) -> tuple[tuple[str, int], ...]:
-    hosts = url.hosts or (("localhost", 0),)
-    return tuple((host, port or DEFAULT_PORT) for host, port in hosts)

@@ -8,7 +8,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import CollectionInvalid, OperationFailure
 
 from migrator.adapters.mongo._rows import CHECKPOINTS, CONTROLS, FAILURES, TRACKER, VALIDATOR
-from migrator.adapters.mongo._work import ours
+from migrator.adapters.mongo._work import DURABLE, ours
 from migrator.core.run import Status
 
 _PENDING = {"status": Status.PENDING.value}
@@ -35,7 +35,7 @@ async def create(db: AsyncDatabase[dict[str, Any]]) -> None:
 async def _made(db: AsyncDatabase[dict[str, Any]], collection: str, **options: Any) -> bool:
     """Create a collection; False where another was faster, or an earlier attempt came so far."""
     try:
-        await db.create_collection(collection, check_exists=False, **options)
+        await db.create_collection(collection, check_exists=False, write_concern=DURABLE, **options)
     except (CollectionInvalid, OperationFailure) as error:
         if getattr(error, "code", 48) not in (48, None):  # NamespaceExists
             raise

@@ -9,6 +9,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 
 from migrator.adapters.mongo._rows import LOCK, TRACKER, VERSION
+from migrator.adapters.mongo._work import ours
 from migrator.core.errors import MigratorError
 from migrator.core.protocols import Finding, Findings
 
@@ -34,7 +35,7 @@ async def examined(db: AsyncDatabase[dict[str, Any]]) -> Findings:
         after = datetime.now(UTC)
         built = await db.client.admin.command("buildInfo")
         allowed = await db.command({"connectionStatus": 1, "showPrivileges": True})
-        lock = {row["_id"]: row async for row in db.get_collection(LOCK).find({"_id": {"$in": ["tracker", "fence"]}})}
+        lock = {row["_id"]: row async for row in ours(db, LOCK).find({"_id": {"$in": ["tracker", "fence"]}})}
         return [
             _version(built),
             *_topology(hello, _reachable(db)),
@@ -99,7 +100,7 @@ async def _tracker(db: AsyncDatabase[dict[str, Any]], lock: Mapping[str, Any]) -
         text = f"its version is {version}, this migrator knows {VERSION}"
         return Finding("fail", "tracker", text, "Deploy the newer migrator that wrote it.", 1.0)
     try:
-        indexes = await db.get_collection(TRACKER).index_information()
+        indexes = await ours(db, TRACKER).index_information()
     except OperationFailure:
         return Finding("warn", "tracker", "its indexes cannot be read", "Grant the user dbAdmin on this database.", 1.0)
     missing = [name for name in ("one_pending", "one_success") if name not in indexes]

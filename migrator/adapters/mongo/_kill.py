@@ -16,6 +16,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.asynchronous.mongo_client import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
+from migrator.adapters.mongo._client import admin
 from migrator.adapters.mongo._rows import LOCK
 
 PATIENCE = 3.0
@@ -64,4 +65,4 @@ async def _running(db: AsyncDatabase[dict[str, Any]], appname: str, apart: Async
     ns = f"^{re.escape(db.name)}\\.(?!{LOCK}$|script_run_)"
     wanted = {"appName": appname, "active": True, "ns": {"$regex": ns}}
     stages: list[dict[str, Any]] = [{"$currentOp": {}}, {"$match": wanted}, {"$project": {"opid": 1}}]
-    return [each["opid"] async for each in await db.client.admin.aggregate(stages, session=apart)]
+    return [each["opid"] async for each in await admin(db).aggregate(stages, session=apart)]

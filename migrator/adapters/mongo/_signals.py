@@ -8,6 +8,7 @@ import pymongo
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.server_type import SERVER_TYPE
 
+from migrator.adapters.mongo._client import admin
 from migrator.adapters.mongo._errors import translated
 from migrator.core.errors import UsageError
 from migrator.core.throttle import Lag, Trail
@@ -66,7 +67,7 @@ class MongoSignals:
             {"$group": {"_id": None, "oldest": {"$max": "$transaction.timeOpenMicros"}}},
         ]
         with translated(f"{self._name}: look at the transactions"), pymongo.timeout(LIMIT):
-            found = [each async for each in await self._db.client.admin.aggregate(stages)]
+            found = [each async for each in await admin(self._db).aggregate(stages)]
         return float(found[0]["oldest"]) / 1e6 if found else 0.0
 
     async def value(self, query: Any) -> Any:

@@ -14,7 +14,7 @@ from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.asynchronous.database import AsyncDatabase
 
 from migrator.adapters.mongo._errors import translated
-from migrator.adapters.mongo._work import patiently
+from migrator.adapters.mongo._work import LOCAL, patiently
 from migrator.core.batch import Extent, Page, Position
 from migrator.core.errors import UsageError
 
@@ -41,7 +41,7 @@ class MongoWalk:
                 hint='Write it as for find(): `where={"total": None}`.',
             )
         self._db = db
-        self._rows = db.get_collection(source, read_preference=ReadPreference.PRIMARY)
+        self._rows = db.get_collection(source, read_preference=ReadPreference.PRIMARY, read_concern=LOCAL)
         self._key = key or ("_id",)
         self._where = where
         self._values = [f"${name}" for name in self._key]
