@@ -110,10 +110,7 @@ class Database(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
-    """Everything that a command may want to know. Times are in seconds; `root` is where relative paths start.
-
-    `actor` is for whom somebody else's program acts, "" for the user who runs it.
-    """
+    """Everything that a command may want to know. Times are in seconds; `root` is where relative paths start."""
 
     root: Path
     source: str
@@ -136,7 +133,6 @@ class Config(msgspec.Struct, frozen=True):
     execution: ExecutionTable = ExecutionTable()
     schedules: tuple[Schedule, ...] = ()
     web: serving.Web = serving.Web()
-    actor: str = ""
 
     def mask(self) -> Mask:
         """Return what hides this configuration's secrets in a text."""

@@ -14,9 +14,10 @@ from migrator.core.journal import Entry, Identity, Role
 from migrator.core.outcome import Decision, Outcome
 from migrator.core.revision import Direction
 from migrator.core.run import Run
-from migrator.dashboard._asking import Asking, Call
+from migrator.dashboard._asking import Asking, Brief, Call
 from migrator.dashboard._problems import Refusal, lesser
 from migrator.runtime.migrator import Migrator
+from migrator.runtime.questions import Questions
 
 UNCHANGED = "Nothing was changed."
 
@@ -120,24 +121,28 @@ class Actions:
 
         async def work(migrator: Migrator) -> Any:
             everywhere = set(scope) == set(self._asking.config.databases)
-            return await migrator.past.cleanup(days, () if everywhere else scope)
+            return await migrator.past.cleanup(days, () if everywhere else scope, by=self._name)
 
         return await self._asking.start(self._call("cleanup", scope, "", {"days": days}), work)
 
     async def pause(self, run_id: str, reason: str = "") -> Entry:
         """Let a long change stand still after the batch it is at."""
         run = await self._run(Role.OPERATOR, run_id)
-        return await self._ask_of("pause", run, reason, lambda each: each.controls.pause(run_id, reason))
+        return await self._ask_of("pause", run, reason, lambda each: each.controls.pause(run_id, reason, by=self._name))
 
     async def resume(self, run_id: str, reason: str = "") -> Entry:
         """Let a long change go on that was paused or cancelled."""
         run = await self._run(Role.OPERATOR, run_id)
-        return await self._ask_of("resume", run, reason, lambda each: each.controls.resume(run_id, reason))
+        return await self._ask_of(
+            "resume", run, reason, lambda each: each.controls.resume(run_id, reason, by=self._name)
+        )
 
     async def cancel(self, run_id: str, reason: str) -> Entry:
         """End a long change after the batch it is at."""
         run = await self._run(Role.OPERATOR, run_id)
-        return await self._ask_of("cancel", run, reason, lambda each: each.controls.cancel(run_id, reason))
+        return await self._ask_of(
+            "cancel", run, reason, lambda each: each.controls.cancel(run_id, reason, by=self._name)
+        )
 
     async def tune(self, run_id: str, settings: Sequence[str]) -> Entry:
         """Change settings of a long change, each written as `name=value`; see `core.tuning`."""
@@ -145,7 +150,8 @@ class Actions:
 
         wanted = settings_of(settings)
         run = await self._run(Role.OPERATOR, run_id)
-        return await self._ask_of("tune", run, " ".join(settings), lambda each: each.controls.tune(wanted, run_id))
+        ask = " ".join(settings)
+        return await self._ask_of("tune", run, ask, lambda each: each.controls.tune(wanted, run_id, by=self._name))
 
     async def resolve(self, run_id: str, decision: str, reason: str) -> Entry:
         """Record what a person decided about a run that left something behind."""
@@ -154,15 +160,18 @@ class Actions:
             raise UsageError(f"{decision!r} is no decision", state=UNCHANGED, hint=f"Decide with one of {known}.")
         run = await self._run(Role.ADMIN, run_id)
         self._confirmed("resolve")
-        return await self._ask_of(
-            "resolve", run, f"{decision}: {reason}", lambda each: each.resolve(run.run_id, Decision(decision), reason)
-        )
+
+        async def work(migrator: Migrator) -> Any:
+            return await migrator.resolve(run.run_id, Decision(decision), reason)
+
+        call = self._call("resolve", (run.database,), run.run_id, {"said": f"{decision}: {reason}"})
+        return await self._asking.finish(call, work)  # it runs the revision's verify
 
     async def delete_run(self, run_id: str) -> Entry:
         """Delete a run with its log, unless it is what the tracker knows of its revision now."""
         run = await self._run(Role.ADMIN, run_id)
         self._confirmed("delete")
-        self._asking.migrator.past.refuse_live([run])
+        self._asking.questions.past.refuse_live([run])
         return await self._ask_of("delete", run, "", lambda each: _deleted(each, run))
 
     async def unlock(self, database: str, reason: str) -> Entry:
@@ -173,8 +182,8 @@ class Actions:
         self._confirmed("unlock")
         call = self._call("unlock", scope, database, {"reason": reason})
 
-        async def work(migrator: Migrator) -> Any:
-            return {"holders": await migrator.unlock(reason, scope)}
+        async def work(questions: Questions) -> Any:
+            return {"holders": await questions.unlock(reason, scope, by=self._name)}
 
         return await self._asking.do(call, work)
 
@@ -185,9 +194,9 @@ class Actions:
         self._of_everything()
         text = ""
 
-        async def work(migrator: Migrator) -> Any:
+        async def work(questions: Questions) -> Any:
             nonlocal text
-            token, text = await migrator.journal.make_token(
+            token, text = await questions.journal.make_token(
                 name, role, databases, days=days, by=self._caller.identity.name
             )
             return {"token_id": token.token_id, "name": name}
@@ -199,20 +208,24 @@ class Actions:
         """End a token, by its name or id."""
         self._of_everything()
 
-        async def work(migrator: Migrator) -> Any:
-            return {"token_id": (await migrator.journal.revoke(name)).token_id}
+        async def work(questions: Questions) -> Any:
+            return {"token_id": (await questions.journal.revoke(name)).token_id}
 
         return await self._asking.do(self._call("revoke token", (), name), work)
 
-    async def _ask_of(self, action: str, run: Run, said: str, work: Any) -> Entry:
+    async def _ask_of(self, action: str, run: Run, said: str, work: Brief) -> Entry:
         call = self._call(action, (run.database,), run.run_id, {"said": said} if said else {})
         return await self._asking.do(call, work)
+
+    @property
+    def _name(self) -> str:
+        return self._caller.identity.name
 
     async def _run(self, role: Role, run_id: str) -> Run:
         """Return the run that is meant, where the caller may see its database."""
         self._has(role)
         who = self._caller.identity
-        (run,) = (await self._asking.migrator.past.run(run_id, self._asking.scope(who))).runs
+        (run,) = (await self._asking.questions.past.run(run_id, self._asking.scope(who))).runs
         return run
 
     def _scope(self, role: Role, databases: Sequence[str]) -> tuple[str, ...]:
@@ -257,5 +270,5 @@ def _need_target(targets: Sequence[str]) -> None:
         raise UsageError("downgrade needs a target", state=UNCHANGED, hint="For example -1, or a revision's id.")
 
 
-async def _deleted(migrator: Migrator, run: Run) -> Any:
-    return {"deleted": await migrator.past.delete([run])}
+async def _deleted(questions: Questions, run: Run) -> Any:
+    return {"deleted": await questions.past.delete([run])}

@@ -1,8 +1,9 @@
 """How the API and the pages ask: questions of many callers at once are one, and what changes something is written
 down in the audit before it begins.
 
-A change runs in a thread with an event loop and connections of its own, so that a script that blocks blocks nobody
-who looks on. Whatever instance does it, all of them show it: the tracker and the audit tell how it stands.
+Whatever may run code of a revision works in a thread with an event loop and connections of its own, so that a script
+that blocks the loop does not block the server. The server's own loop has only `Questions`, which cannot run such code.
+Whatever instance does it, all of them show it: the tracker and the audit tell how it stands.
 """
 
 import asyncio
@@ -14,15 +15,13 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
-import msgspec
-
 from migrator.config import Config
 from migrator.core.errors import DatabaseError, MigratorError
 from migrator.core.journal import FAILED, OK, RUNNING, Entry, Identity
 from migrator.dashboard._jobs import Job, Work
 from migrator.dashboard._plain import plain
 from migrator.dashboard._problems import Refusal
-from migrator.runtime.migrator import Migrator
+from migrator.runtime.questions import Questions
 from migrator.runtime.runs import new_id
 
 FRESH = 1.0
@@ -45,6 +44,9 @@ BORN = new_id()
 
 T = TypeVar("T")
 
+Brief = Callable[[Questions], Awaitable[Any]]
+"""Changes something at once, on the server's own loop, and returns what becomes the `result` of an entry."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -65,16 +67,16 @@ class Asking:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.stopping = asyncio.Event()
-        self._migrator: Migrator | None = None
+        self._questions: Questions | None = None
         self._answers: dict[Hashable, tuple[float, asyncio.Future[Any]]] = {}
         self._jobs: set[Job] = set()
         self._watched: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Open the Migrator that answers, and at the end stop the changes that this instance does."""
-        async with Migrator.open(self.config) as migrator:
-            self._migrator = migrator
+        """Open the connections, and at the end stop the changes that this instance does."""
+        async with Questions.open(self.config) as questions:
+            self._questions = questions
             keepers = [asyncio.create_task(self._keep(name)) for name in self.config.databases]
             keepers.append(asyncio.create_task(self._settle()))
             try:
@@ -91,7 +93,7 @@ class Asking:
         """Keep the connections to a database open while the server runs; one that is away is tried again."""
         while not self.stopping.is_set():
             with suppress(MigratorError):
-                async with self.migrator.hold(database, ROOM):
+                async with self.questions.hold(database, ROOM):
                     await self.stopping.wait()
             await self._pause(AGAIN)
 
@@ -101,10 +103,10 @@ class Asking:
             await asyncio.wait_for(self.stopping.wait(), seconds)
 
     @property
-    def migrator(self) -> Migrator:
-        """The Migrator that answers questions. It changes nothing but the audit, tokens, and what `do` asks of it."""
-        assert self._migrator is not None, "the app has not started"
-        return self._migrator
+    def questions(self) -> Questions:
+        """What answers on the server's own loop. It changes nothing but the audit, tokens, and what `do` asks of it."""
+        assert self._questions is not None, "the app has not started"
+        return self._questions
 
     async def shared(self, question: Hashable, ask: Callable[[], Awaitable[T]], fresh: float = FRESH) -> T:
         """Return the answer to a question: one that is at most `fresh` seconds old, or one that is on its way."""
@@ -125,38 +127,45 @@ class Asking:
         else:
             self._answers[question] = (monotonic() + fresh, answer)
 
-    async def do(self, call: Call, work: Work) -> Entry:
+    async def do(self, call: Call, work: Brief) -> Entry:
         """Do something short now, and return its entry, ended; or the entry of the same call before.
 
         Raises what the work raises, after it was written down.
         """
+        return await self._ended(call, lambda: work(self.questions))
+
+    async def finish(self, call: Call, work: Work) -> Entry:
+        """Do something in a thread of its own, wait for its end, and return its entry as `do` does."""
+        return await self._ended(call, lambda: self.aside(work, call.identity.name))
+
+    async def _ended(self, call: Call, work: Callable[[], Awaitable[Any]]) -> Entry:
         entry, before = await self._begin(call)
         if before is not None:
             return before
         try:
-            result = plain(await work(self._acting(call)), self.config.mask())
+            result = plain(await work(), self.config.mask())
         except BaseException as error:
             await self._end(entry, FAILED, _said(error), None)
             raise
         await self._end(entry, OK, "", result)
         self._answers.clear()
-        return await self.migrator.journal.entry(entry.entry_id)
+        return await self.questions.journal.entry(entry.entry_id)
 
     async def start(self, call: Call, work: Work) -> Entry:
         """Begin something long and return its entry at once; or the entry of the same call before."""
         entry, before = await self._begin(call)
         if before is not None:
             return before
-        job = Job(self._for(call), work)
+        job = Job(self.config, work, call.identity.name)
         self._jobs.add(job)
         watched = asyncio.create_task(self._watch(entry, job))
         self._watched.add(watched)
         watched.add_done_callback(self._watched.discard)
         return entry
 
-    async def aside(self, work: Work) -> Any:
+    async def aside(self, work: Work, actor: str = "") -> Any:
         """Return what a question answers that reads many files, or runs the code of scripts: in a thread of its own."""
-        job = Job(self.config, work)
+        job = Job(self.config, work, actor)
         self._jobs.add(job)
         try:
             return await job.done()
@@ -181,7 +190,7 @@ class Asking:
     async def _settle(self) -> None:
         """Say of the changes that an earlier server on this machine did not live to end that they ended with it."""
         with suppress(MigratorError):
-            for entry in await self.migrator.journal.entries(limit=RECENT):
+            for entry in await self.questions.journal.entries(limit=RECENT):
                 if entry.word == RUNNING and _left(entry):
                     result = {"error": {"hint": "`migrator status` shows where things stand."}}
                     await self._end(entry, FAILED, "its server ended before it did", result)
@@ -203,7 +212,7 @@ class Asking:
             key=call.key,
             instance=_instance(),
         )
-        before = await self.migrator.journal.begin(entry)
+        before = await self.questions.journal.begin(entry)
         if before is not None and (before.action, before.databases, before.subject) != (
             entry.action,
             entry.databases,
@@ -219,17 +228,10 @@ class Asking:
     async def _end(self, entry: Entry, word: str, message: str, result: Mapping[str, Any] | None) -> bool:
         """Write how an entry ended; False where the database that keeps the audit does not answer."""
         try:
-            await self.migrator.journal.end(entry.entry_id, word, message, result)
+            await self.questions.journal.end(entry.entry_id, word, message, result)
         except DatabaseError:
             return False
         return True
-
-    def _for(self, call: Call) -> Config:
-        return msgspec.structs.replace(self.config, actor=call.identity.name)
-
-    def _acting(self, call: Call) -> Migrator:
-        """Return a Migrator on the same connections that acts for the caller."""
-        return self.migrator.acting_for(call.identity.name)
 
     async def metrics(self, databases: Sequence[str]) -> str:
         """Return the metrics of these databases as they stand now. Raises DependencyMissing."""
@@ -239,7 +241,7 @@ class Asking:
         from migrator.notifiers.metrics import Metrics
 
         found = Metrics(environment=self.config.environment)
-        await self.migrator.measure(found, databases)
+        await self.questions.measure(found, databases)
         return found.text()
 
     def scope(self, identity: Identity, databases: Sequence[str] = ()) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ async def _found(
     who: Who,
 ) -> RunPage:
     scope = asking.scope(who)
-    return await asking.shared(("run", run_id, scope), lambda: asking.migrator.past.run(run_id, scope))
+    return await asking.shared(("run", run_id, scope), lambda: asking.questions.past.run(run_id, scope))
 
 
 Found = Annotated[RunPage, Depends(_found)]

@@ -239,7 +239,7 @@ async def _is_guarded(asking: "Asking") -> bool:
 async def _tokens(asking: "Asking") -> Sequence[Token]:
     try:
         async with asyncio.timeout(PATIENCE):
-            return await asking.shared("tokens", asking.migrator.journal.tokens, FRESH)
+            return await asking.shared("tokens", asking.questions.journal.tokens, FRESH)
     except (DatabaseError, TimeoutError) as error:
         _logger.warning("the tokens cannot be read: %s", str(error) or "no answer in time")
         name = next(iter(asking.config.databases))

@@ -15,10 +15,10 @@ Work = Callable[[Migrator], Awaitable[Any]]
 
 
 class Job:
-    """Begins at once, for the event loop that made it."""
+    """Begins at once, for the event loop that made it. `actor` is the person for whom it works."""
 
-    def __init__(self, config: Config, work: Work) -> None:
-        self._config, self._work = config, work
+    def __init__(self, config: Config, work: Work, actor: str = "") -> None:
+        self._config, self._work, self._actor = config, work, actor
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
@@ -50,7 +50,7 @@ class Job:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         if self._cancelled:
             raise asyncio.CancelledError
-        async with Migrator.open(self._config, [Log()]) as migrator:
+        async with Migrator.open(self._config, [Log()], actor=self._actor) as migrator:
             return await self._work(migrator)
 
     def _tell(self, error: BaseException | None, result: Any) -> None:

@@ -78,7 +78,7 @@ def tops(report: DatabaseReport) -> tuple[Line, ...]:
 
 async def standings(asking: Asking, names: Sequence[str]) -> tuple[Standing, ...]:
     """Return how these databases stand."""
-    health = (await asking.shared("health", asking.migrator.doctor, HEALTHY)).databases
+    health = (await asking.shared("health", asking.questions.doctor, HEALTHY)).databases
     return tuple(await asyncio.gather(*(_standing(asking, name, health.get(name)) for name in names)))
 
 
@@ -96,11 +96,11 @@ async def _standing(asking: Asking, name: str, health: DatabaseHealth | None) ->
 
 async def reported(asking: Asking, name: str) -> DatabaseReport:
     """Return the report of one database. Raises MigratorError."""
-    return (await asking.shared(("status", name), partial(asking.migrator.status, [name])))[0]
+    return (await asking.shared(("status", name), partial(asking.questions.status, [name])))[0]
 
 
 async def _running(asking: Asking, name: str) -> tuple[Run, ...]:
-    return (await asking.migrator.past.runs(RunFilter(), [RUNNING], [name], limit=20)).runs
+    return (await asking.questions.past.runs(RunFilter(), [RUNNING], [name], limit=20)).runs
 
 
 def _why(health: DatabaseHealth) -> DatabaseError:
@@ -113,5 +113,5 @@ def _why(health: DatabaseHealth) -> DatabaseError:
 
 async def answering(asking: Asking, names: Sequence[str]) -> tuple[str, ...]:
     """Return those of these databases that answer."""
-    health = (await asking.shared("health", asking.migrator.doctor, HEALTHY)).databases
+    health = (await asking.shared("health", asking.questions.doctor, HEALTHY)).databases
     return tuple(name for name in names if name not in health or health[name].reachable)

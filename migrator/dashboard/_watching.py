@@ -168,13 +168,13 @@ async def _seen(asking: Asking, run: Run, place: Place | None) -> AsyncIterator[
 
 async def _look(asking: Asking, run: Run) -> _Look | None:
     """Ask how a run stands; None where there is none any more."""
-    migrator = asking.migrator
-    page = await migrator.past.runs(RunFilter(ids=(run.run_id,)), databases=[run.database], limit=1)
+    questions = asking.questions
+    page = await questions.past.runs(RunFilter(ids=(run.run_id,)), databases=[run.database], limit=1)
     if not page.runs:
         return None
     (now,) = page.runs
     standing = page.standing(now)
-    change = await migrator.controls.of(now) if now.origin and standing == RUNNING else None
+    change = await questions.controls.of(now) if now.origin and standing == RUNNING else None
     state = RunState(
         run_id=now.run_id,
         database=now.database,
@@ -210,7 +210,7 @@ async def _lines(asking: Asking, look: _Look, place: Place | None) -> AsyncItera
 
 
 async def _read(asking: Asking, look: _Look, place: Place | None) -> LogPage:
-    tail = asking.migrator.past.tail(look.run, over=look.over)
+    tail = asking.questions.past.tail(look.run, over=look.over)
     if place is None:
         return await asyncio.to_thread(tail.last, Wanted(limit=BEFORE))
     return await asyncio.to_thread(tail.page, place.offset, Wanted(limit=LINES), place.mark)

@@ -38,7 +38,7 @@ async def audit(asked: Annotated[Asked, Query()], asking: Ask, who: Who) -> JSON
     after = asked.after
     size = asked.limit + 1 if who.sees(()) else PAGE
     for _ in range(PAGES):
-        page = await asking.migrator.journal.entries(action=asked.action, after=after, limit=size)
+        page = await asking.questions.journal.entries(action=asked.action, after=after, limit=size)
         found += [each for each in page if who.sees(each.databases)]
         after = page[-1].entry_id if len(page) == size else ""
         if not after or len(found) > asked.limit:
@@ -52,7 +52,7 @@ async def audit(asked: Annotated[Asked, Query()], asking: Ask, who: Who) -> JSON
 @router.get("/audit/{entry_id}", response_model=documents.Entry, name="entry")
 async def entry(entry_id: Annotated[str, Path(pattern="^[0-9A-Za-z]{1,64}$")], asking: Ask, who: Who) -> JSONResponse:
     """Return one entry: what was asked, and how it ended or that it is running."""
-    found = await asking.migrator.journal.entry(entry_id)
+    found = await asking.questions.journal.entry(entry_id)
     if not who.sees(found.databases):
         raise Refusal(404, f"the audit has no entry {entry_id!r}")
     return answer(asking, found)
@@ -63,7 +63,7 @@ async def tokens(asking: Ask, who: Who) -> JSONResponse:
     """List the tokens, for admins of all databases."""
     if not who.may(Role.ADMIN):
         raise Refusal(403, f"{who.name} is {who.role}, and this needs an admin of all databases")
-    return answer(asking, {"tokens": [_told(each) for each in await asking.migrator.journal.tokens()]})
+    return answer(asking, {"tokens": [_told(each) for each in await asking.questions.journal.tokens()]})
 
 
 @router.post("/tokens", status_code=201, response_model=reports.NewToken)

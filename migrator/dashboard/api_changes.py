@@ -69,7 +69,7 @@ async def run(body: bodies.RunBody, request: Request, act: Act) -> JSONResponse:
 async def changes(asking: Ask, who: Who) -> JSONResponse:
     """List every long change that runs, or that stopped on its way."""
     scope = asking.scope(who)
-    found = await asking.shared(("changes", scope), lambda: asking.migrator.controls.changes(scope))
+    found = await asking.shared(("changes", scope), lambda: asking.questions.controls.changes(scope))
     return answer(asking, {"changes": found})
 
 

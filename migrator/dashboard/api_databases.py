@@ -37,7 +37,7 @@ async def database(database: Name, asking: Ask, who: Who) -> JSONResponse:
 async def lock(database: Name, asking: Ask, who: Who) -> JSONResponse:
     """Say who holds the lock of a database."""
     (name,) = asking.scope(who, [database])
-    holders = await asking.shared(("lock", name), lambda: asking.migrator.unlock(databases=[name]))
+    holders = await asking.shared(("lock", name), lambda: asking.questions.unlock(databases=[name]))
     return answer(asking, {"database": name, "holder": holders[name]})
 
 

@@ -23,7 +23,7 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"description": "Something is pending, or a database does not answer."}})
 async def readyz(asking: Ask) -> JSONResponse:
     """Say whether an application that needs these revisions may start: 200, or 503 with no more than the words."""
-    health = await asking.shared("health", asking.migrator.doctor, FRESH)
+    health = await asking.shared("health", asking.questions.doctor, FRESH)
     body = {"status": health.status, "ready": health.ready}
     return JSONResponse(body, 200 if health.ready else 503)
 
@@ -31,7 +31,7 @@ async def readyz(asking: Ask) -> JSONResponse:
 @router.get("/api/health")
 async def health(asking: Ask, who: Who) -> JSONResponse:
     """Return how well every database is: the document of `migrator doctor --json`."""
-    found = await asking.shared("health", asking.migrator.doctor, FRESH)
+    found = await asking.shared("health", asking.questions.doctor, FRESH)
     document = plain(found, asking.config.mask())
     scope = asking.scope(who)
     document["databases"] = {name: each for name, each in document["databases"].items() if name in scope}

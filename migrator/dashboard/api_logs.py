@@ -63,7 +63,7 @@ async def log(found: Found, asked: Annotated[LogAsked, Query()], asking: Ask, re
     accept = request.headers.get("accept", "")
     if "text/plain" in accept and "json" not in accept:
         return await download(asking, run, asked)
-    tail = asking.migrator.past.tail(run, over=found.standing(run) != RUNNING)
+    tail = asking.questions.past.tail(run, over=found.standing(run) != RUNNING)
     try:
         page, note, kept = await asyncio.to_thread(_page, tail, asked), "", []
     except NoLog as why:
@@ -81,7 +81,7 @@ def _page(tail: LogTail, asked: LogAsked) -> LogPage:
 async def download(asking: Asking, run: Run, asked: LogAsked) -> Response:
     """Return all lines of a log that are wanted, as a file. Raises Refusal (404) where there is none."""
     try:
-        lines = await asyncio.to_thread(asking.migrator.past.log, run)
+        lines = await asyncio.to_thread(asking.questions.past.log, run)
     except NoLog as why:
         raise Refusal(404, str(why)) from None
     threshold, sought = Threshold(asked.level), asked.q.casefold()

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from migrator.core.outcome import Shown
 from migrator.core.revision import Key
 from migrator.dashboard import _reports as reports
 from migrator.dashboard._answers import answer
@@ -15,6 +14,7 @@ from migrator.dashboard._asked import Ask, Who
 from migrator.dashboard._asking import Asking
 from migrator.dashboard._bodies import NO_NUL
 from migrator.dashboard._problems import Refusal
+from migrator.dashboard._revision import found_revision
 from migrator.dashboard._standing import reported
 from migrator.dashboard._strict import STRICT
 from migrator.dashboard._texts import COMPARED, compared
@@ -48,7 +48,7 @@ async def revisions(asked: Annotated[Asked, Query()], asking: Ask, who: Who) -> 
         sought = asked.q.casefold()
         lines = [line for line in lines if sought in f"{line.revision} {line.title}".casefold()]
     if asked.tag:
-        history = await asking.shared("history", asking.migrator.history)
+        history = await asking.shared("history", asking.questions.history)
         tagged = {each.key for each in history if asked.tag in each.header.tags}
         lines = [line for line in lines if Key(line.database, line.revision) in tagged]
     return await asyncio.to_thread(answer, asking, {"revisions": lines})  # there may be thousands
@@ -57,7 +57,7 @@ async def revisions(asked: Annotated[Asked, Query()], asking: Ask, who: Who) -> 
 @router.get("/{database}/{revision}", response_model=reports.Revision)
 async def revision(database: Database, revision: Id, asking: Ask, who: Who) -> JSONResponse:
     """Return one revision or script: its state, its constants, what it takes, and where its text is kept."""
-    shown = await _shown(asking, asking.scope(who, [database])[0], revision)
+    shown = await found_revision(asking, asking.scope(who, [database])[0], revision)
     header = {**vars(shown.header), "functions": sorted(shown.header.functions)}
     params = [dict(zip(("name", "type", "default"), each, strict=True)) for each in shown.params]
     return answer(
@@ -82,7 +82,7 @@ async def source(
     at: Annotated[Literal["stored", "disk"], Query(description="As it ran, or as it is in its file.")] = "disk",
 ) -> PlainTextResponse:
     """Return the text of a revision. 404 where there is none at that place."""
-    shown = await _shown(asking, asking.scope(who, [database])[0], revision)
+    shown = await found_revision(asking, asking.scope(who, [database])[0], revision)
     text = shown.stored if at == "stored" else shown.source
     if not text:
         where = "the tracker keeps no text" if at == "stored" else "there is no file"
@@ -93,25 +93,13 @@ async def source(
 @router.get("/{database}/{revision}/diff", response_class=PlainTextResponse)
 async def diff(database: Database, revision: Id, asking: Ask, who: Who) -> PlainTextResponse:
     """Return how the file differs from the text that ran, as a unified diff; "" where it does not."""
-    shown = await _shown(asking, asking.scope(who, [database])[0], revision)
+    shown = await found_revision(asking, asking.scope(who, [database])[0], revision)
     if not shown.stored or not shown.source:
         raise Refusal(404, f"of {revision} there is only one text", hint="Ask for its source.")
     lines = await asyncio.to_thread(compared, shown.stored, shown.source, shown.line.path)
     if lines is None:
         raise Refusal(409, f"the texts are too long to be compared here, with more than {COMPARED} lines")
     return _plain(asking, "".join(f"{each.text}\n" for each in lines))
-
-
-async def _shown(asking: Asking, database: str, revision: str) -> Shown:
-    """Return a revision in full, by its whole id."""
-
-    async def ask() -> Shown:
-        return await asking.migrator.show(f"{database}:{revision}", [database])
-
-    shown = await asking.shared(("show", database, revision), ask)
-    if shown.line.revision != revision:
-        raise Refusal(404, f"there is no revision {revision!r}", hint=f"Did you mean {shown.line.revision}?")
-    return shown
 
 
 def _plain(asking: Asking, text: str) -> PlainTextResponse:

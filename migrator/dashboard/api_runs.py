@@ -100,7 +100,7 @@ async def runs(asked: Annotated[Listed, Query()], asking: Ask, who: Who) -> JSON
     words = tuple(asked.status)
 
     async def ask() -> RunPage:
-        past = asking.migrator.past
+        past = asking.questions.past
         return await past.runs(asked.filter(), words, scope, limit=asked.limit, after=asked.after)
 
     page = await asking.shared(("runs", asked.filter(), words, scope, asked.limit, asked.after), ask)
@@ -112,7 +112,7 @@ async def statistics(asked: Annotated[Asked, Query()], asking: Ask, who: Who) ->
     """Count the runs that the trackers still have: all together, by month, by script, and failures by class."""
     scope, wanted, words = asking.scope(who, asked.database), asked.filter(), tuple(asked.status)
     key = ("statistics", wanted, words, scope)
-    return answer(asking, await asking.shared(key, lambda: asking.migrator.past.stats(wanted, scope, words), COUNTED))
+    return answer(asking, await asking.shared(key, lambda: asking.questions.past.stats(wanted, scope, words), COUNTED))
 
 
 @router.post(
@@ -137,8 +137,8 @@ async def clean_up(body: CleanupBody, request: Request, act: Act, asking: Ask, w
 async def cleanup_status(asking: Ask, who: Who) -> JSONResponse:
     """Say who cleans up now, how the last clean-up ended that was asked for here, and when a schedule does it next."""
     scope = asking.scope(who)
-    running = await asking.shared(("cleaners", scope), lambda: asking.migrator.past.cleaners(scope))
-    entries = await asking.migrator.journal.entries(action="cleanup", limit=50)
+    running = await asking.shared(("cleaners", scope), lambda: asking.questions.past.cleaners(scope))
+    entries = await asking.questions.journal.entries(action="cleanup", limit=50)
     now = datetime.now(UTC)
     schedules = [each for each in asking.config.schedules if each.task is Task.CLEANUP]
     due = sorted(time for each in schedules for time in upcoming(each, now, 1))
@@ -156,7 +156,7 @@ async def cleanup_status(asking: Ask, who: Who) -> JSONResponse:
 async def run(found: Found, asking: Ask) -> JSONResponse:
     """Return one run in full: its text, its log's size, and the long change that it belongs to."""
     (shown,) = found.runs
-    controls = asking.migrator.controls
+    controls = asking.questions.controls
 
     async def ask() -> tuple[Change | None, list[FailedRow]]:
         return (await controls.of(shown), await controls.failures(shown)) if shown.origin else (None, [])
@@ -189,7 +189,7 @@ def _listed(run: Run, page: RunPage) -> dict[str, Any]:
 
 def _log(asking: Ask, run: Run) -> dict[str, Any]:
     try:
-        files, note = asking.migrator.past.log_files(run), ""
+        files, note = asking.questions.past.log_files(run), ""
     except NoLog as why:
         files, note = [], str(why)
     older = files[1:]

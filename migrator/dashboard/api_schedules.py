@@ -23,7 +23,7 @@ async def schedules(asking: Ask, who: Who) -> JSONResponse:
     """List the schedules, for whoever may see all databases: they are about all of them."""
     if not who.sees(()):
         raise Refusal(403, f"schedules are about all databases, and {who.name} may see only some")
-    last = {each.name: each for each in await asking.shared("firings", asking.migrator.past.firings)}
+    last = {each.name: each for each in await asking.shared("firings", asking.questions.past.firings)}
     now = datetime.now(UTC)
     told = []
     for schedule in asking.config.schedules:

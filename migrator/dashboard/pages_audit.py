@@ -39,7 +39,7 @@ async def _entries(page: Page, action: str, after: str) -> tuple[list[Entry], st
     """Return a page of what the caller may see, and what asks for the next one."""
     found: list[Entry] = []
     for _ in range(PAGES):
-        some = await page.asking.migrator.journal.entries(action=action, after=after, limit=PAGE + 1)
+        some = await page.asking.questions.journal.entries(action=action, after=after, limit=PAGE + 1)
         found += [each for each in some[:PAGE] if page.who.sees(each.databases)]
         if len(some) <= PAGE:
             return found[:PAGE], ""
@@ -52,7 +52,7 @@ async def _entries(page: Page, action: str, after: str) -> tuple[list[Entry], st
 @router.get("/audit/{entry_id}")
 async def entry(page: Shown, entry_id: Annotated[str, Path(pattern="^[0-9A-Za-z]{1,64}$")]) -> HTMLResponse:
     """Show an entry; while it is going on the page asks for itself again every second."""
-    asked = page.asking.migrator.journal
+    asked = page.asking.questions.journal
     found = await page.asking.shared(("entry", entry_id), lambda: asked.entry(entry_id), 0.5)
     if not page.who.sees(found.databases):
         raise Refusal(404, f"the audit has no entry {entry_id!r}")
@@ -67,7 +67,7 @@ async def _runs(page: Page, found: Entry) -> RunPage:
     ids = _named(found)
     wanted = RunFilter(ids=ids) if ids else RunFilter(user=found.who, since=found.begun_at, until=found.ended_at)
     try:
-        ask = page.asking.migrator.past.runs
+        ask = page.asking.questions.past.runs
         return await page.asking.shared(("entry runs", wanted, names), lambda: ask(wanted, (), names, limit=RUNS), 0.5)
     except MigratorError:
         return RunPage(())

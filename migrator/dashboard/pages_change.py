@@ -72,7 +72,7 @@ class Seen:
 async def changes(page: Shown) -> HTMLResponse:
     """List the long changes that run or stopped on their way."""
     names = await answering(page.asking, page.scope())
-    ask = page.asking.migrator.controls.changes
+    ask = page.asking.questions.controls.changes
     found = await page.asking.shared(("changes", names), lambda: ask(names)) if names else ()
     return page.show("changes.html", found=[Seen.of(each) for each in found])
 
@@ -82,7 +82,7 @@ async def change(page: Shown, found: Found) -> HTMLResponse:
     """Show a long change, and go on showing it while it is at work."""
     (run,) = found.runs
     seen = await _seen(page, run)
-    failures = await page.asking.migrator.controls.failures(run)
+    failures = await page.asking.questions.controls.failures(run)
     return page.show(
         "change.html",
         run=run,
@@ -102,7 +102,7 @@ async def _seen(page: Page, run: Run) -> Seen:
     """Return the long change of a run. Raises Refusal (404) where the run walked in no batches."""
     if not run.origin:
         raise Refusal(404, f"run {run.run_id} did not walk in batches", hint="Look at the run itself.")
-    ask = page.asking.migrator.controls.of
+    ask = page.asking.questions.controls.of
     return Seen.of(await page.asking.shared(("change", run.run_id, run.status), lambda: ask(run), 0.5))
 
 
@@ -115,7 +115,7 @@ async def live(page: Shown, found: Found) -> AsyncIterator[ServerSentEvent]:
             continue
         away = told.message if isinstance(told, Away) else ""
         try:
-            now = (await page.asking.migrator.past.runs(RunFilter(ids=(run.run_id,)), databases=[run.database])).runs
+            now = (await page.asking.questions.past.runs(RunFilter(ids=(run.run_id,)), databases=[run.database])).runs
             seen = await _seen(page, now[0] if now else run)
         except MigratorError as error:
             yield ServerSentEvent(raw_data=page.text("live_change.html", away=error.message, seen=None, run=run))

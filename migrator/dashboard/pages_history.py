@@ -34,7 +34,7 @@ async def history(
     """Show the history of one database. Where it is narrowed, as a list without lines."""
     name = page.scope(database)[0]
     report = await reported(page.asking, name)
-    whole = await page.asking.shared("history", page.asking.migrator.history)
+    whole = await page.asking.shared("history", page.asking.questions.history)
     newest = report.lines[::-1]
     narrowed = bool(state or q)
     found = [line for line in newest if _matches(line, state, q)] if narrowed else list(newest)

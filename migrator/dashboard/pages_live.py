@@ -95,7 +95,7 @@ async def _state(page: Page, run: Run, seen: Seen) -> dict[str, object]:
 
 
 async def _again(page: Page, run: Run) -> RunPage:
-    return await page.asking.migrator.past.run(run.run_id, [run.database])
+    return await page.asking.questions.past.run(run.run_id, [run.database])
 
 
 def _wanted(lines: Sequence[Line], form: LogForm) -> list[Line]:

@@ -88,7 +88,7 @@ async def revoke(page: Shown, act: Acting, token: Annotated[str, Path(max_length
 
 async def _tokens(page: Page, name: str = "", text: str = "") -> HTMLResponse:
     page.need("admin")
-    found = await page.asking.migrator.journal.tokens()
+    found = await page.asking.questions.journal.tokens()
     ended = [each for each in found if each.ended(page.now)]
     return page.show(
         "tokens.html",

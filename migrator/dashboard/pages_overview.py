@@ -46,7 +46,7 @@ async def overview(page: Shown) -> HTMLResponse:
 
 async def _days(page: Page, names: tuple[str, ...]) -> tuple[list[Day], int]:
     first = (page.now - timedelta(days=DAYS - 1)).date()
-    ask = partial(page.asking.migrator.past.days, f"{first}T00:00:00+00:00", names)
+    ask = partial(page.asking.questions.past.days, f"{first}T00:00:00+00:00", names)
     try:
         counted = await page.asking.shared(("days", names, first), ask, SLOWLY)
     except MigratorError:
@@ -59,7 +59,7 @@ async def _coming(page: Page) -> list[tuple[str, Schedule, Firing | None]]:
     if not page.config.schedules or not page.who.sees(()):
         return []
     try:
-        found = await page.asking.shared("firings", page.asking.migrator.past.firings)
+        found = await page.asking.shared("firings", page.asking.questions.past.firings)
     except MigratorError:
         found = []
     last = {each.name: each for each in found}
@@ -72,7 +72,7 @@ async def _coming(page: Page) -> list[tuple[str, Schedule, Firing | None]]:
 
 
 async def _latest(page: Page, names: tuple[str, ...]) -> RunPage:
-    ask = partial(page.asking.migrator.past.runs, RunFilter(), (), names, limit=LATEST)
+    ask = partial(page.asking.questions.past.runs, RunFilter(), (), names, limit=LATEST)
     try:
         return await page.asking.shared(("latest", names), ask, 3.0) if names else RunPage(())
     except MigratorError:

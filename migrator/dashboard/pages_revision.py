@@ -6,11 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Path
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from migrator.core.outcome import Shown as Told
 from migrator.core.revision import Key
 from migrator.core.runs import RunFilter
-from migrator.dashboard._page import Acting, Page, Shown
-from migrator.dashboard._problems import Refusal
+from migrator.dashboard._page import Acting, Shown
+from migrator.dashboard._revision import found_revision
 from migrator.dashboard._standing import reported, tops
 from migrator.dashboard._texts import Changed, coloured, compared
 
@@ -29,7 +28,7 @@ Params = Annotated[list[str], Form(max_length=100)]
 async def revision(page: Shown, database: Database, revision: Id) -> HTMLResponse:
     """Show a revision, or a script beside the order."""
     (name,) = page.scope(database)
-    told = await _told(page, name, revision)
+    told = await found_revision(page.asking, name, revision)
     mask = page.config.mask()
     stored, source = mask(told.stored), mask(told.source)
     differs = bool(stored and source and stored != source)
@@ -37,8 +36,8 @@ async def revision(page: Shown, database: Database, revision: Id) -> HTMLRespons
     if differs:
         found = await asyncio.to_thread(compared, stored, source, told.line.path)
         diff = None if found is None else list(found)
-    runs = await page.asking.migrator.past.runs(RunFilter(script=revision), databases=[name], limit=RUNS)
-    history = await page.asking.shared("history", page.asking.migrator.history)
+    runs = await page.asking.questions.past.runs(RunFilter(script=revision), databases=[name], limit=RUNS)
+    history = await page.asking.shared("history", page.asking.questions.history)
     key = Key(name, revision)
     seen = set(page.scope())
     return page.show(
@@ -74,15 +73,3 @@ async def run(
     params = {name: value for name, value in zip(names, values, strict=False) if value}
     entry = await act.run([revision], params=params, databases=[database])
     return page.go(f"/audit/{entry.entry_id}")
-
-
-async def _told(page: Page, database: str, revision: str) -> Told:
-    """Return a revision in full, by its whole id."""
-
-    async def ask() -> Told:
-        return await page.asking.migrator.show(f"{database}:{revision}", [database])
-
-    told = await page.asking.shared(("show", database, revision), ask)
-    if told.line.revision != revision:
-        raise Refusal(404, f"there is no revision {revision!r}", hint=f"Did you mean {told.line.revision}?")
-    return told

@@ -62,7 +62,7 @@ async def run(
     (one,) = found.runs
     form = LogForm(level, q)
     over = found.standing(one) != RUNNING
-    tail = page.asking.migrator.past.tail(one, over=over)
+    tail = page.asking.questions.past.tail(one, over=over)
     log = await asyncio.to_thread(_log, tail, one, form, at, before)
     return page.show(
         "run.html", **told(page, found), log=log, form=form, levels=LEVELS, at=at, before=before, limit=LINES

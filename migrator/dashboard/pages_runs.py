@@ -93,7 +93,7 @@ async def runs(
 
 async def _found(page: Page, asked: Asked, wanted: RunFilter, names: tuple[str, ...], after: str) -> RunPage:
     """Return a page of the runs of these databases."""
-    past = page.asking.migrator.past
+    past = page.asking.questions.past
     key = ("runs page", asked, names, after)  # not what is wanted: "7d" means another moment each time
     return await page.asking.shared(key, lambda: past.runs(wanted, asked.words, names, limit=PAGE, after=after))
 
@@ -118,7 +118,7 @@ async def _all(page: Page, wanted: RunFilter, words: Sequence[str], names: tuple
     """Yield the runs as values for a file, piece by piece: memory holds one."""
     after, sent = "", 0
     while sent < MOST:
-        found = await page.asking.migrator.past.runs(wanted, words, names, limit=FILE, after=after)
+        found = await page.asking.questions.past.runs(wanted, words, names, limit=FILE, after=after)
         yield [plain({**run.as_dict(), "standing": found.standing(run)}, page.config.mask()) for run in found.runs]
         after, sent = found.after, sent + len(found.runs)
         if not after:

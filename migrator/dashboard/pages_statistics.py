@@ -34,7 +34,7 @@ async def statistics(page: Shown, since: Text = "30d", database: Text = "") -> H
     since = since if since in SPANS else "30d"
     names = await answering(page.asking, page.scope(database))
     wanted = RunFilter(since=moment(since, page.now.replace(minute=0, second=0, microsecond=0)))
-    past, count = page.asking.migrator.past, SPANS[since]
+    past, count = page.asking.questions.past, SPANS[since]
     first = (page.now - timedelta(days=count - 1)).date()
     found = await page.asking.shared(("statistics", since, names), lambda: past.stats(wanted, names), COUNTED)
     counted = await page.asking.shared(

@@ -33,7 +33,7 @@ Days = Annotated[float | None, Query(ge=0, le=LONGEST_DAYS)]
 async def schedules(page: Shown) -> HTMLResponse:
     """Show what runs by itself."""
     _of_all(page)
-    last = {each.name: each for each in await page.asking.shared("firings", page.asking.migrator.past.firings)}
+    last = {each.name: each for each in await page.asking.shared("firings", page.asking.questions.past.firings)}
     told = [
         (each, last.get(each.name), upcoming(each, page.now, NEXT, last[each.name].runs if each.name in last else 0))
         for each in page.config.schedules
@@ -81,8 +81,8 @@ async def retention(page: Shown, days: Days = None) -> HTMLResponse:
     except MigratorError as wrong:
         error = wrong
     there = await answering(page.asking, names)
-    count, taken = await asyncio.to_thread(page.asking.migrator.past.storage)
-    entries = await page.asking.migrator.journal.entries(action="cleanup", limit=10)
+    count, taken = await asyncio.to_thread(page.asking.questions.past.storage)
+    entries = await page.asking.questions.journal.entries(action="cleanup", limit=10)
     return page.show(
         "retention.html",
         rules=page.config.retention,
@@ -92,7 +92,7 @@ async def retention(page: Shown, days: Days = None) -> HTMLResponse:
         files=count,
         taken=taken,
         entries=[each for each in entries if page.who.sees(each.databases)],
-        cleaners=await page.asking.shared(("cleaners", there), lambda: page.asking.migrator.past.cleaners(there)),
+        cleaners=await page.asking.shared(("cleaners", there), lambda: page.asking.questions.past.cleaners(there)),
     )
 
 
@@ -115,7 +115,7 @@ async def locks(page: Shown) -> HTMLResponse:
 
 
 async def _holder(page: Page, name: str) -> Holder | None:
-    ask = page.asking.migrator.unlock
+    ask = page.asking.questions.unlock
     return (await page.asking.shared(("lock", name), lambda: ask(databases=[name])))[name]
 
 

@@ -31,8 +31,9 @@ _LOG = logging.getLogger("migrator.cleanup")
 class Cleaning:
     """One clean-up. Memory holds a page of runs and the names of the files, however long the past is."""
 
-    def __init__(self, config: Config, rules: Retention, files: LogFiles, *, dry_run: bool) -> None:
+    def __init__(self, config: Config, rules: Retention, files: LogFiles, actor: str, *, dry_run: bool) -> None:
         self._config = config
+        self._actor = actor
         self._rules = rules
         self._files = files
         self._dry_run = dry_run
@@ -70,7 +71,7 @@ class Cleaning:
         now = None
         for name, session in sessions.items():
             if await session.tracker.page(RunFilter(), limit=1, columns=()):
-                right, owner = session.lease(CHORE), owner_of(self._config)
+                right, owner = session.lease(CHORE), owner_of(self._config, self._actor)
                 await stack.enter_async_context(lease.hold(right, name, owner, wait=0.0, publish=_unheard))
                 holder = await right.holder()
                 now = time_of(holder.since) if holder else now

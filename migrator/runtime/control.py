@@ -44,8 +44,9 @@ def _by_name(found: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
 class Controls:
     """The long changes of every database of a configuration, and what can be asked of them; see `Migrator.controls`.
 
-    Where a command names no run, it means the one that is at work, or else the one that stopped on its way. Raises
-    TargetNotFound where there is none, AmbiguousTarget with the exact commands where there are several.
+    `by` is the person for whom something is asked, "" for the user of this program. Where a command names no run, it
+    means the one that is at work, or else the one that stopped on its way. Raises TargetNotFound where there is none,
+    AmbiguousTarget with the exact commands where there are several.
     """
 
     def __init__(self, config: Config, connections: Connections) -> None:
@@ -71,7 +72,7 @@ class Controls:
         async with self._session(run.database) as session:
             return await session.tracker.failures(run.kept_under)
 
-    async def pause(self, run: str = "", reason: str = "", databases: Sequence[str] = ()) -> Change:
+    async def pause(self, run: str = "", reason: str = "", databases: Sequence[str] = (), *, by: str = "") -> Change:
         """Let a change stand still after the batch it is at, until `resume`. It keeps its lock meanwhile."""
         change = await self._one("pause", run, databases)
         if change.control.cancelled:
@@ -80,14 +81,14 @@ class Controls:
                 state=_UNCHANGED,
                 hint=f"`migrator resume {change.run.run_id}` takes that back.",
             )
-        return await self._ask(change, lambda now: replace(now, desired=Desired.PAUSE, reason=reason))
+        return await self._ask(change, lambda now: replace(now, desired=Desired.PAUSE, reason=reason), by)
 
-    async def resume(self, run: str = "", reason: str = "", databases: Sequence[str] = ()) -> Change:
+    async def resume(self, run: str = "", reason: str = "", databases: Sequence[str] = (), *, by: str = "") -> Change:
         """Let a change go on that was paused or cancelled: at once where somebody is at work, else in the next run."""
         change = await self._one("resume", run, databases, lambda change: change.control.desired is not Desired.RUN)
-        return await self._ask(change, lambda now: replace(now, desired=Desired.RUN, reason=reason))
+        return await self._ask(change, lambda now: replace(now, desired=Desired.RUN, reason=reason), by)
 
-    async def cancel(self, run: str = "", reason: str = "", databases: Sequence[str] = ()) -> Change:
+    async def cancel(self, run: str = "", reason: str = "", databases: Sequence[str] = (), *, by: str = "") -> Change:
         """End a change after the batch it is at. Its checkpoint is kept; nobody goes on until `resume`."""
         if not reason:
             raise UsageError(
@@ -96,16 +97,18 @@ class Controls:
                 hint='For example: `migrator cancel --reason "it slows the shop down"`; `migrator pause` needs none.',
             )
         change = await self._one("cancel", run, databases)
-        return await self._ask(change, lambda now: replace(now, desired=Desired.CANCEL, reason=reason))
+        return await self._ask(change, lambda now: replace(now, desired=Desired.CANCEL, reason=reason), by)
 
-    async def tune(self, settings: Mapping[str, float], run: str = "", databases: Sequence[str] = ()) -> Change:
+    async def tune(
+        self, settings: Mapping[str, float], run: str = "", databases: Sequence[str] = (), *, by: str = ""
+    ) -> Change:
         """Change settings of a change (see `core.tuning`), on top of those that were changed before."""
         change = await self._one("tune", run, databases)
-        return await self._ask(change, lambda now: replace(now, settings={**now.settings, **settings}))
+        return await self._ask(change, lambda now: replace(now, settings={**now.settings, **settings}), by)
 
-    async def _ask(self, change: Change, asked: Callable[[Control], Control]) -> Change:
-        """Put it down under our name, and return the change as it stands then."""
-        owner = owner_of(self._config)
+    async def _ask(self, change: Change, asked: Callable[[Control], Control], actor: str) -> Change:
+        """Write it down under the name of the actor, and return the change as it stands then."""
+        owner = owner_of(self._config, actor)
         async with self._session(change.run.database) as session:
             now = await session.tracker.control(change.run.origin)
             wanted = asked(now)

@@ -38,8 +38,9 @@ Planner = Callable[[History, State], Plan]
 class Deployment:
     """The writing side of a Migrator: one for each command."""
 
-    def __init__(self, config: Config, connections: Connections, notifiers: Notifiers) -> None:
+    def __init__(self, config: Config, connections: Connections, notifiers: Notifiers, actor: str = "") -> None:
         self._config = config
+        self._actor = actor
         self._connections = connections
         self._notifiers = notifiers
         self._deploy_id = new_id()
@@ -172,7 +173,7 @@ class Deployment:
             for name in sorted(databases):
                 adapter = await self._connections.adapter(name)
                 session = await stack.enter_async_context(adapter.session())
-                owner = owner_of(self._config)
+                owner = owner_of(self._config, self._actor)
                 fence = await stack.enter_async_context(
                     lease.hold(session.lock, name, owner, wait=self._config.lock_timeout, publish=self._publish)
                 )
@@ -216,9 +217,9 @@ def notes(history: History, state: State) -> tuple[str, ...]:
     return (note,)
 
 
-def owner_of(config: Config) -> Owner:
-    """Return who we are, with a fresh token."""
-    return Owner(uuid4().hex, socket.gethostname(), os.getpid(), config.actor or _user(), config.release)
+def owner_of(config: Config, actor: str = "") -> Owner:
+    """Return who we are, with a fresh token. `actor` is the person for whom we act, "" for the user of this program."""
+    return Owner(uuid4().hex, socket.gethostname(), os.getpid(), actor or _user(), config.release)
 
 
 def _user() -> str:

@@ -1,52 +1,47 @@
 """Migrator: what the commands ask. Each method is one command and returns values; nothing is printed here."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from migrator.config import Config, load
-from migrator.core.errors import DatabaseError
 from migrator.core.history import History
-from migrator.core.protocols import Holder, Notifier, Tracker
-from migrator.core.report import DatabaseReport, lines_of
-from migrator.core.revision import Revision
-from migrator.core.run import State, merged
-from migrator.core.scripts import Scripts, refuse_lookalikes
+from migrator.core.protocols import Notifier
+from migrator.core.revision import Key
+from migrator.core.run import State
 from migrator.runtime import directory
-from migrator.runtime.connections import Connections
 from migrator.runtime.notify import Notifiers
-from migrator.runtime.reading import state_in
+from migrator.runtime.questions import Questions
 
 if TYPE_CHECKING:
-    from migrator.core.change import Change
     from migrator.core.forecast import Forecast
-    from migrator.core.health import Health
     from migrator.core.outcome import Decision, Outcome, Resolution, ScriptsOutcome, Shown, Verification
     from migrator.core.plan import Plan
-    from migrator.notifiers.metrics import Metrics
-    from migrator.runtime.control import Controls
     from migrator.runtime.deployment import Deployment, Planner
-    from migrator.runtime.journal import Journal
-    from migrator.runtime.past import Past
 
 
-class Migrator:
+class Migrator(Questions):
     """One configuration, open. Use it as `async with Migrator.open() as m: await m.upgrade("head")`.
 
     It belongs to the event loop that opened it. Errors are `migrator.core.errors.MigratorError`.
     """
 
-    def __init__(self, config: Config, notifiers: Iterable[Notifier] = ()) -> None:
-        self.config = config
-        self._connections = Connections(config)
+    def __init__(self, config: Config, notifiers: Iterable[Notifier] = (), *, actor: str = "") -> None:
+        super().__init__(config, actor=actor)
         self._notifiers = Notifiers(notifiers, config.mask())
         self._listened = False
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, config: Config | None = None, notifiers: Iterable[Notifier] = ()) -> AsyncIterator["Migrator"]:
-        """Open the configuration (by default migrator.toml and the environment) and close all of it at the end."""
-        migrator = cls(config or load(), notifiers)
+    async def open(
+        cls, config: Config | None = None, notifiers: Iterable[Notifier] = (), *, actor: str = ""
+    ) -> AsyncIterator["Migrator"]:
+        """Open the configuration (by default migrator.toml and the environment) and close all of it at the end.
+
+        `actor` is the person for whom everything is done, "" for the user of this program: the tracker keeps the name.
+        """
+        migrator = cls(config or load(), notifiers, actor=actor)
         try:
             yield migrator
         finally:
@@ -165,46 +160,17 @@ class Migrator:
             return await self._only_plan(plan, history, everything, run=False)
         return await self._deployment().carry_out("stamp", plan, history, everything, stored=True, run=False)
 
-    async def status(self, databases: Sequence[str] = ()) -> tuple[DatabaseReport, ...]:
-        """Return what is applied and what is not. Takes no lock and changes nothing."""
-        history = self._read()[0]
-        return tuple([await self._report(name, history) for name in self._scope(databases)])
-
-    async def history(self, databases: Sequence[str] = ()) -> History:
-        """Return the checked graph of the revision files. Touches no database."""
-        self._scope(databases)
-        return self._read()[0]
-
     async def show(self, target: str, databases: Sequence[str] = ()) -> "Shown":
-        """Return one revision in full: its file, its state, and the text that ran."""
-        from migrator.core import plan as planning
-        from migrator.core.outcome import Shown
-        from migrator.core.target import Target
-        from migrator.runtime.deployment import with_stored
-
-        scope = self._scope(databases)
-        history, scripts = self._read()
-        beside = scripts.named([target], scope)
-        async with self._peek(tuple(self.config.databases)) as (state, trackers):
-            if beside:
-                return await self._show_script(beside[0], state)
-            full = await with_stored(history, state, trackers)
-            key = planning.one(full, Target.parse(target), scope)
-            stored = await trackers[key.database].sources([key.id]) if key in state.applied else {}
-        lines = lines_of(full, state, key.database, None)
-        line = next(line for line in lines if line.revision == key.id)
-        text = "" if full[key].stored else full[key].source
-        return Shown(line, text, stored.get(key.id, ("", ""))[1], full[key].header)
-
-    async def _show_script(self, script: Revision, state: State) -> "Shown":
-        from migrator.core.outcome import Shown
-        from migrator.core.report import script_line
+        """Return one revision in full, with the parameters that a script takes: for those, its file is executed."""
         from migrator.runtime.params import fields_of
 
+        shown = await super().show(target, databases)
+        if not shown.header.repeatable:
+            return shown
+        script = self._read()[1][Key(shown.line.database, shown.line.revision)]
         adapter = await self._connections.adapter(script.database)
         fields = fields_of(directory.load(script, adapter.capabilities))
-        params = tuple((each.name, each.type, each.default) for each in fields)
-        return Shown(script_line(script, state), script.source, "", script.header, params)
+        return replace(shown, params=tuple((each.name, each.type, each.default) for each in fields))
 
     async def verify(
         self, *targets: str, databases: Sequence[str] = (), tags: Sequence[str] = (), jobs: int = 1
@@ -229,7 +195,7 @@ class Migrator:
             asked if targets else [*asked, *(scripts[key] for key in state.scripts if key in scripts)]
         )
         chosen = [each for each in asked if not tags or set(tags) & set(each.header.tags)]
-        return await verify(chosen, self._connections, owner_of(self.config), jobs)
+        return await verify(chosen, self._connections, owner_of(self.config, self.actor), jobs)
 
     async def resolve(self, run_id: str, decision: "Decision | None" = None, reason: str = "") -> "Resolution":
         """Record what a person decided about a run that left something behind; return the run, and what verify says.
@@ -273,91 +239,6 @@ class Migrator:
 
         return await self._deployment().carry_out("retry-failed", plan, history, (run.database,), stored=True)
 
-    async def unlock(self, reason: str = "", databases: Sequence[str] = ()) -> "dict[str, Holder | None]":
-        """Return who holds the locks; with a reason, end them, and keep the reason beside the lock."""
-        from migrator.runtime.deployment import owner_of
-
-        if reason:
-            self.config.refuse_dry_run("unlock")
-        holders: dict[str, Holder | None] = {}
-        for name in self._scope(databases):
-            adapter = await self._connections.adapter(name)
-            async with adapter.session() as session:
-                evict = session.lock.evict(owner_of(self.config), reason) if reason else session.lock.holder()
-                holders[name] = await evict
-        return holders
-
-    async def doctor(self, databases: Sequence[str] = ()) -> "Health":
-        """Look at every database and its files, and return how well they are. Changes nothing, takes no lock."""
-        from migrator.runtime.examining import examine
-
-        return await examine(self._scope(databases), self._read, self._connections, self.config.environment)
-
-    @property
-    def past(self) -> "Past":
-        """What was done to the databases: runs, their logs, statistics, and cleaning up."""
-        from migrator.runtime.past import Past
-
-        return Past(self.config, self._connections)
-
-    @property
-    def controls(self) -> "Controls":
-        """The long changes that run or stopped on their way, and what can be asked of them without a lock."""
-        from migrator.runtime.control import Controls
-
-        return Controls(self.config, self._connections)
-
-    @property
-    def journal(self) -> "Journal":
-        """The audit of the HTTP API, and its tokens."""
-        from migrator.runtime.journal import Journal
-
-        return Journal(self.config, self._connections)
-
-    @asynccontextmanager
-    async def hold(self, database: str, jobs: int) -> AsyncIterator[None]:
-        """Keep the connections to a database open for the length of a block, so that no question has to open one; so
-        many may be asked at once. It comes before the first of them. Raises what opening raises.
-        """
-        self._connections.make_room(jobs)
-        adapter = await self._connections.adapter(database)
-        async with adapter.hold():
-            yield
-
-    def acting_for(self, name: str) -> "Migrator":
-        """Return a Migrator over the same connections for which another user is the one who asks."""
-        from copy import copy
-
-        import msgspec
-
-        other = copy(self)
-        other.config = msgspec.structs.replace(self.config, actor=name)
-        return other
-
-    async def measure(self, metrics: "Metrics", databases: Sequence[str] = ()) -> None:
-        """Let metrics read where databases stand now, or that they are silent, for whoever serves them."""
-        history = self._read()[0]
-        for name in self._scope(databases):
-            try:
-                async with self._peek((name,)) as (state, _):
-                    metrics.read(history, state, (name,))
-            except DatabaseError:
-                metrics.reached(name, up=False)
-            else:
-                metrics.reached(name, up=True)
-
-    def _scope(self, databases: Sequence[str]) -> tuple[str, ...]:
-        return tuple(self.config.database(name).name for name in databases) or tuple(self.config.databases)
-
-    def _read(self) -> tuple[History, Scripts]:
-        """Return the ordered revisions and the scripts beside them, each checked."""
-        found = [
-            each for database in self.config.databases.values() for each in directory.read(database, self.config.root)
-        ]
-        refuse_lookalikes(found, self.config.environment)
-        history = History(each for each in found if not each.header.repeatable)
-        return history, Scripts([each for each in found if each.header.repeatable], history)
-
     def _deployment(self) -> "Deployment":
         from migrator.runtime.deployment import Deployment
 
@@ -366,7 +247,7 @@ class Migrator:
 
             listen(self.config, self._notifiers)
         self._listened = True
-        return Deployment(self.config, self._connections, self._notifiers)
+        return Deployment(self.config, self._connections, self._notifiers, self.actor)
 
     async def _only_plan(
         self, make: "Planner", history: History, databases: tuple[str, ...], *, run: bool = True
@@ -384,29 +265,6 @@ class Migrator:
 
             told = await forecasts(plan, state, self._connections)
         return Outcome(plan, notes=notes(history, state), dry_run=True, forecasts=told)
-
-    @asynccontextmanager
-    async def _peek(self, databases: tuple[str, ...]) -> AsyncIterator[tuple[State, dict[str, Tracker]]]:
-        """Read the state without a lock."""
-        async with AsyncExitStack() as stack:
-            trackers: dict[str, Tracker] = {}
-            for name in databases:
-                adapter = await self._connections.adapter(name)
-                trackers[name] = (await stack.enter_async_context(adapter.session())).tracker
-            yield merged([await state_in(tracker) for tracker in trackers.values()]), trackers
-
-    async def _report(self, name: str, history: History) -> DatabaseReport:
-        adapter = await self._connections.adapter(name)
-        async with adapter.session() as session:
-            state = await state_in(session.tracker)
-            holder: Holder | None = await session.lock.holder() if state.running else None
-            changes: tuple[Change, ...] = ()
-            if any(run.origin for run in (*state.running, *state.resumable.values())):
-                from migrator.runtime.control import changes_in
-
-                changes = await changes_in(session, state)
-        lines = lines_of(history, state, name, holder, self.config.environment)
-        return DatabaseReport(name, adapter.kind, self._connections.address(name), lines, str(holder or ""), changes)
 
 
 def _reach(history: History, scope: tuple[str, ...]) -> tuple[str, ...]:

@@ -175,17 +175,17 @@ class Past:
             return await session.tracker.firings()
 
     async def cleanup(
-        self, days: float | None = None, databases: Sequence[str] = (), *, dry_run: bool = False
+        self, days: float | None = None, databases: Sequence[str] = (), *, dry_run: bool = False, by: str = ""
     ) -> "Cleaned":
         """Delete the runs and logs that `[retention]` does not keep, and return what went. `days` is for `keep_days`.
 
         What belongs to no run, and what is too much for `max_bytes`, goes only where all databases are cleaned.
-        Raises LockHeld where somebody else is cleaning one of them.
+        `by` is the person for whom this is done. Raises LockHeld where another process is cleaning one of them.
         """
         from migrator.runtime.cleaning import Cleaning
 
         rules = self._config.retention if days is None else replace(self._config.retention, keep_days=days)
-        cleaning = Cleaning(self._config, rules, self._files, dry_run=dry_run or self._config.dry_run)
+        cleaning = Cleaning(self._config, rules, self._files, by, dry_run=dry_run or self._config.dry_run)
         async with AsyncExitStack() as stack:
             sessions = {
                 name: await stack.enter_async_context(self._session(name)) for name in sorted(self._scope(databases))

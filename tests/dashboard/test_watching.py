@@ -35,7 +35,7 @@ async def asking(waiting: Project) -> AsyncIterator[Asking]:
 
 async def the_run(asking: Asking) -> Run:
     """Return the one run."""
-    (run,) = (await asking.migrator.past.runs(RunFilter())).runs
+    (run,) = (await asking.questions.past.runs(RunFilter())).runs
     return run
 
 
