@@ -5,11 +5,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
-from migrator.core.errors import UsageError
+from migrator.core.errors import ConfigError, UsageError
 from migrator.core.protocols import ConnectionStatus
 from migrator.core.url import Url
 
 T = TypeVar("T")
+
+MOST = 100
+"""How many connections a pool can ever grow to, unless the configuration gives it more."""
+
+PATIENCE = 30.0
+"""Seconds for which a connection of our own pool is waited for."""
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that closing may take before it is given up."""
@@ -92,6 +98,40 @@ class Shared(Generic[T]):
                 )
             self._loop = loop
             self._turn = asyncio.Lock()
+
+
+class Room:
+    """How many connections of one pool may be in use at once. It grows when a command needs more, and never shrinks."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name = name
+        self._size = size
+        self._free = asyncio.Semaphore(size)
+
+    def grow(self, size: int) -> None:
+        """Make room for so many connections."""
+        for _ in range(min(size, MOST) - self._size):
+            self._free.release()
+        self._size = max(self._size, min(size, MOST))
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Take a place for the length of a block, in turn. Raises ConfigError where none is free for PATIENCE seconds:
+        that is our own limit and tells nothing of the server.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._free.acquire()
+        except TimeoutError:
+            raise ConfigError(
+                f"all {self._size} connections to {self._name} were in use for {PATIENCE:g} s",
+                state="Nothing was sent to the server.",
+                hint=f"Set a larger `pool` in [databases.{self._name}], then run the command again.",
+            ) from None
+        try:
+            yield
+        finally:
+            self._free.release()
 
 
 async def to_the_end(work: Awaitable[T]) -> T:

@@ -20,11 +20,18 @@ class Connections:
         self._urls: dict[str, Url] = {}
         self._servers = AsyncExitStack()
         self._turn = asyncio.Lock()
+        self._turns: dict[str, asyncio.Lock] = {}
         self._room = 0
 
     def make_room(self, jobs: int) -> None:
-        """Let the adapters that are made from now on hold a connection for each job, one for the lock, one beside."""
-        self._room = jobs + 2
+        """Let each adapter hold a connection for each job, one for the lock, and one beside."""
+        self._room = max(self._room, jobs + 2)
+        for adapter in self._adapters.values():
+            adapter.make_room(self._room)
+
+    def turn(self, name: str) -> asyncio.Lock:
+        """Return what the commands that change a database take one after another, before they take a connection."""
+        return self._turns.setdefault(name, asyncio.Lock())
 
     async def adapter(self, name: str) -> Adapter:
         """Return the adapter of a configured database. Raises ConfigError, DependencyMissing."""

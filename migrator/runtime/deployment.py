@@ -1,8 +1,10 @@
 """A command that changes something: under the locks it settles, plans, runs, and says what it did."""
 
+import asyncio
 import getpass
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from uuid import uuid4
 from migrator.config import Config
 from migrator.core.advice import advised
 from migrator.core.errors import DatabaseError, LockHeld
-from migrator.core.events import DeployBegun, DeployEnded, Event, PlanMade, RunFinished
+from migrator.core.events import DeployBegun, DeployEnded, Event, LockWaiting, PlanMade, RunFinished
 from migrator.core.history import History
 from migrator.core.outcome import Outcome
 from migrator.core.plan import Plan
@@ -171,15 +173,33 @@ class Deployment:
         held: dict[str, Held] = {}
         async with AsyncExitStack() as stack:
             for name in sorted(databases):
+                wait = self._config.lock_timeout - await self._take_turn(name, stack)
                 adapter = await self._connections.adapter(name)
                 session = await stack.enter_async_context(adapter.session())
                 owner = owner_of(self._config, self._actor)
                 fence = await stack.enter_async_context(
-                    lease.hold(session.lock, name, owner, wait=self._config.lock_timeout, publish=self._publish)
+                    lease.hold(session.lock, name, owner, wait=wait, publish=self._publish)
                 )
                 throttle = self._config.database(name).throttle
                 held[name] = Held(adapter, session, fence, owner, self._deploy_id, throttle)
             yield {name: held[name] for name in databases}
+
+    async def _take_turn(self, name: str, stack: AsyncExitStack) -> float:
+        """Wait for the commands of this Migrator that change the same database, and return for how many seconds.
+
+        A waiting command holds no connection. Raises LockHeld.
+        """
+        turn, began = self._connections.turn(name), time.monotonic()
+        message = f"another command of this Migrator is changing {name}"
+        if turn.locked():
+            self._publish(LockWaiting(name, message, 0.0))
+        try:
+            async with asyncio.timeout(self._config.lock_timeout):
+                await turn.acquire()
+        except TimeoutError:
+            raise LockHeld(message, state="Nothing was changed.", hint="Wait until it has ended.") from None
+        stack.callback(turn.release)
+        return time.monotonic() - began
 
 
 def _defaults(revision: Revision, script: Script) -> "Params | None":

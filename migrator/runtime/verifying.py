@@ -29,9 +29,14 @@ async def verify(
         async with turn:
             return await _verify(revision, connections)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(ask(each)) for each in revisions]
-    answers = tuple(task.result() for task in tasks)
+    tasks = [asyncio.ensure_future(ask(each)) for each in revisions]
+    try:
+        answers = tuple(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
     for database in dict.fromkeys(each.database for each in revisions):
         pairs = [
             (revision, answer) for revision, answer in zip(revisions, answers, strict=True) if answer.ok is not None

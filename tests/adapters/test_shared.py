@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from migrator.adapters import _shared
-from migrator.adapters._shared import Shared
-from migrator.core.errors import ConnectionFailed, UsageError
+from migrator.adapters._shared import Room, Shared
+from migrator.core.errors import ConfigError, ConnectionFailed, UsageError
 from migrator.core.protocols import ConnectionStatus
 from migrator.core.url import Url
 
@@ -202,3 +202,19 @@ async def test_a_holder_that_comes_during_the_close_gets_a_new_one(server: Serve
     await leaving
     assert (server.status(), server.closed) == ((True, 1), [1])
     await server.shared.release()
+
+
+async def test_room_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places are given in turn; where none is free for long, the error names the setting and blames no server."""
+    monkeypatch.setattr(_shared, "PATIENCE", 0.01)
+    room = Room("main", 1)
+    async with room.place():
+        with pytest.raises(ConfigError, match="all 1 connections to main were in use"):
+            async with room.place():
+                raise AssertionError
+        room.grow(2)
+        room.grow(1)
+        async with room.place():
+            with pytest.raises(ConfigError, match="all 2 connections"):
+                async with room.place():
+                    raise AssertionError

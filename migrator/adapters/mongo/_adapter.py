@@ -12,7 +12,7 @@ import pymongo
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.asynchronous.mongo_client import AsyncMongoClient
 
-from migrator.adapters._shared import Shared
+from migrator.adapters._shared import MOST, Shared
 from migrator.adapters.mongo import CAPABILITIES, KIND
 from migrator.adapters.mongo._client import Client
 from migrator.adapters.mongo._context import Context
@@ -94,6 +94,9 @@ class MongoAdapter:
         """Say how the shared client stands."""
         return self._shared.status()
 
+    def make_room(self, connections: int) -> None:
+        """Do nothing: the driver opens connections as they are needed."""
+
     def hold(self) -> AbstractAsyncContextManager[Any]:
         """Keep the client open."""
         return self._shared.hold()
@@ -136,7 +139,7 @@ class MongoAdapter:
     def _client(self, more: dict[str, Any]) -> AsyncMongoClient[dict[str, Any]]:
         wait = int(self._connect_timeout * 1000)
         defaults = {
-            "maxPoolSize": max(self._pool, 2) + 1,  # one for the renewals of the lock
+            "maxPoolSize": max(self._pool, MOST),  # each is held for one command only
             "serverSelectionTimeoutMS": wait,
             "connectTimeoutMS": wait,
             "waitQueueTimeoutMS": wait,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from migrator.adapters._shared import CLOSE_TIMEOUT, Shared, to_the_end
+from migrator.adapters._shared import CLOSE_TIMEOUT, MOST, Room, Shared, to_the_end
 from migrator.adapters.postgres import CAPABILITIES, KIND
 from migrator.adapters.postgres._context import Context
 from migrator.adapters.postgres._errors import translated
@@ -58,7 +58,8 @@ class PostgresAdapter:
     def __init__(self, name: str, url: Url, *, pool: int, connect_timeout: float, release: str) -> None:
         self._name = name
         self._url = url
-        self._size = pool
+        self._size = max(pool, MOST)
+        self._room = Room(name, pool)
         self._timeout = connect_timeout
         self._release = release
         self._pooled: bool | None = None
@@ -68,7 +69,7 @@ class PostgresAdapter:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[PostgresSession]:
         """Hold a connection for the lock, the tracker and the work."""
-        async with self._shared.hold() as pool, self._connection(pool) as connection:
+        async with self._room.place(), self._shared.hold() as pool, self._connection(pool) as connection:
             session, pid = await self._begin(pool, connection), connection.get_server_pid()
             self._pids.append(pid)
             try:
@@ -110,7 +111,7 @@ class PostgresAdapter:
 
         A setting of the session in its place would stay behind in a pooler, and its next client could not write.
         """
-        async with self._shared.hold() as pool, self._connection(pool) as connection:
+        async with self._room.place(), self._shared.hold() as pool, self._connection(pool) as connection:
             link = Link(connection)
             context = Context(link, None, databases)
             with translated("run the script"):
@@ -141,6 +142,10 @@ class PostgresAdapter:
         """Say how the pool stands."""
         return self._shared.status()
 
+    def make_room(self, connections: int) -> None:
+        """Let the pool grow to so many connections."""
+        self._room.grow(connections)
+
     def hold(self) -> AbstractAsyncContextManager[Any]:
         """Keep the pool open."""
         return self._shared.hold()
@@ -151,7 +156,7 @@ class PostgresAdapter:
 
     async def examine(self) -> Findings:
         """Look at the server for `doctor`."""
-        async with self._shared.hold() as pool, self._connection(pool) as connection:
+        async with self._room.place(), self._shared.hold() as pool, self._connection(pool) as connection:
             return await examine(connection)
 
     async def _open(self) -> Any:
