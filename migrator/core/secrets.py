@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from migrator.core.utf8 import readable
+
 SHOWN_INSTEAD = "***"
 
 _QUOTES = re.compile(
@@ -37,6 +39,6 @@ class Mask:
         self._pattern = re.compile("|".join(parts)) if parts else None
 
     def __call__(self, text: str) -> str:
-        """Return the text with every secret replaced."""
+        """Return the text with every secret replaced, and such that a database and a terminal can take it."""
         text = _QUOTES.sub(lambda match: f"{match[match.lastindex or 0]}{SHOWN_INSTEAD}", text)
-        return self._pattern.sub(SHOWN_INSTEAD, text) if self._pattern else text
+        return readable(self._pattern.sub(SHOWN_INSTEAD, text) if self._pattern else text)

@@ -11,5 +11,7 @@ def is_utf8(text: str) -> bool:
 
 
 def readable(text: str) -> str:
-    """Return the text with everything that is not UTF-8 escaped, so that any program can take it."""
+    """Return the text with what no database takes escaped: everything that is not UTF-8, and NUL."""
+    if "\0" in text:
+        text = text.replace("\0", "\\x00")
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from bson.errors import BSONError
+from bson.errors import BSONError, InvalidBSON
 from pymongo import errors as driver
 
 from migrator.core import errors as core
@@ -85,6 +85,7 @@ _BRACES = re.compile(r"\{[^{}]*\}")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _DOUBLE = re.compile(r"\"[^\"]*\"")
 _DUPLICATE = re.compile(r"collection: (?P<collection>\S+) index: (?P<index>\S+)")
+_DATE = re.compile(r"\byear\b|datetime")
 _TYPE = re.compile(r"of type: (<class '[\w.]+'>)")
 
 
@@ -214,5 +215,8 @@ def _duplicate(text: str) -> str:
 def _unstorable(error: Exception) -> str:
     if isinstance(error, driver.DocumentTooLarge):
         return "a document is larger than 16 MB"
+    if isinstance(error, InvalidBSON):
+        odd = "a date outside the years 1 to 9999" if _DATE.search(str(error)) else "a value"
+        return f"a document has {odd} that Python cannot represent; read it with $toString or leave the field out"
     found = _TYPE.search(str(error))
     return f"a value cannot be stored as BSON{f' ({found[1]})' if found else ''}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from migrator.adapters._context import ContextBase
-from migrator.adapters.postgres._errors import translate
+from migrator.adapters.postgres._errors import refuse_unsendable, translate, undecodable
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._split import statements
 from migrator.core.errors import MigratorError, UsageError
@@ -60,14 +60,14 @@ class Context(ContextBase):
 
     async def execute(self, sql: str, *args: Any) -> str:
         """Run a statement and return its status, such as `UPDATE 3`. Without arguments the text may hold several."""
-        await self._count()
+        await self._count(sql)
         if args:
             return await self._link.execute_with(sql, args, "run a statement")
         return await self._link.execute(sql, "run a statement")
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """Run a query and return its rows; a row is read by name or by number."""
-        await self._count()
+        await self._count(sql)
         return await self._link.fetch(sql, args, "run a query")
 
     async def value(self, sql: str, *args: Any) -> Any:
@@ -88,8 +88,12 @@ class Context(ContextBase):
             raise UsageError("ctx.batches works in a step")
         return PostgresWalk(self._link, source, key, where or ""), PostgresLedger(self._link, self._queries, self)
 
-    async def _count(self) -> None:
-        """Count a statement; outside of every transaction also in the tracker, for whoever has to judge the run."""
+    async def _count(self, text: str) -> None:
+        """Count a statement before it is sent; outside of every transaction also in the tracker, for recovery.
+
+        Raises StatementFailed if it cannot be sent at all.
+        """
+        refuse_unsendable(text)
         self.touched = True
         self.sent += 1
         if self._mark and self.run and self.lines is not None and not self._link.in_transaction:
@@ -107,13 +111,13 @@ class Context(ContextBase):
         extended protocol, in which the server refuses a text of several.
         """
         if self.run is not None and self.run.transactional:
-            await self._count()
+            await self._count(text)
             self._link.later(text, self._path)
             return
         parts = statements(text, self._path)
         self.total = len(parts)
         for part in parts:
-            await self._count()
+            await self._count(part)
             await self._link.fetch(part, (), "run the statement", path=self._path)
 
     @property
@@ -218,10 +222,30 @@ class _Lent:
 
     async def prepare(self, text: str, **options: Any) -> Any:
         """Prepare a statement behind what has to come before each."""
-        return await self._link.connection.prepare(self._link.lead() + text, **options)
+        refuse_unsendable(text)
+        return _Prepared(await self._link.connection.prepare(self._link.lead() + text, **options))
 
     async def close(self, **_: Any) -> None:
         """Keep it open."""
 
     def terminate(self) -> None:
         """Keep it open."""
+
+
+class _Prepared:
+    """A prepared statement of asyncpg whose error names the column of a value that Python does not have."""
+
+    def __init__(self, statement: Any) -> None:
+        self._statement = statement
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._statement, name)
+
+    async def fetch(self, *args: Any, **options: Any) -> Any:
+        """Return the rows."""
+        try:
+            return await self._statement.fetch(*args, **options)
+        except (ValueError, OverflowError) as error:
+            if isinstance(error, asyncpg.InterfaceError):  # of an argument
+                raise
+            raise undecodable(error, self._statement.get_attributes(), "run a query") from error

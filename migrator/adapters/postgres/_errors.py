@@ -1,8 +1,9 @@
 """asyncpg's errors, turned into migrator's at the edge of the adapter: the cause kept, row values left out."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import asyncpg
 
@@ -19,6 +20,7 @@ from migrator.core.errors import (
     StatementTimeout,
     TransactionAborted,
 )
+from migrator.core.utf8 import is_utf8
 
 _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
     ("28", AuthenticationFailed, "Check user and password in the address, and the server's pg_hba.conf."),
@@ -40,6 +42,9 @@ _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
     ("08", ConnectionLost, "Run the command again; it finds out what was done."),
 )
 """SQLSTATE (or its beginning), what it becomes, what to do. The first match wins; the rest is StatementFailed."""
+
+_NARROWER = frozenset({"date", "time", "timetz", "timestamp", "timestamptz", "interval"})
+"""Types of PostgreSQL with values that the Python type of asyncpg does not have."""
 
 _BY_REQUEST = "user request"
 """In the message of SQLSTATE 57014 where a person cancelled the statement, and no time limit did."""
@@ -65,6 +70,34 @@ def translate(error: BaseException, doing: str, *, connected: bool = True) -> Mi
     return None
 
 
+def refuse_unsendable(text: str) -> None:
+    """Raise StatementFailed for SQL that the protocol cannot carry; asyncpg would lose the connection over it."""
+    if is_utf8(text) and "\0" not in text:
+        return
+    at = next(place for place, letter in enumerate(text, 1) if letter == "\0" or not is_utf8(letter))
+    raise StatementFailed(
+        f"the SQL has {text[at - 1]!a} at character {at}, which is not valid UTF-8 text for PostgreSQL",
+        hint="Remove that character from the statement, or pass bytes as an argument of type bytea.",
+    )
+
+
+def undecodable(error: Exception, attributes: Sequence[Any], doing: str) -> StatementFailed:
+    """Return what it means that asyncpg cannot make a Python value of a row; it says neither column nor type."""
+    columns = [f"{each.name} ({each.type.name})" for each in attributes if _may_be_undecodable(each.type)]
+    if not columns:
+        columns = [f"{each.name} ({each.type.name})" for each in attributes]
+    where = f"column {columns[0]}" if len(columns) == 1 else f"one of the columns {', '.join(columns)}"
+    return StatementFailed(
+        f"could not {doing}: {where if columns else 'a column'} has a value that Python cannot represent ({error})",
+        hint="Python's dates go from year 1 to 9999 and its times end before 24:00; select such a column as text "
+        "(`column::text`).",
+    )
+
+
+def _may_be_undecodable(of: Any) -> bool:
+    return of.kind != "scalar" or of.name in _NARROWER
+
+
 def from_server(error: BaseException) -> bool:
     """Say whether a server refused something, also where SQLAlchemy says so; not what a script met elsewhere."""
     return isinstance(_root(error), asyncpg.PostgresError)
@@ -83,14 +116,15 @@ def translated(doing: str, *, connected: bool = True) -> Iterator[None]:
 
 
 def _root(error: BaseException) -> BaseException:
-    """Return the driver's own error under SQLAlchemy's."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, asyncpg.PostgresError | asyncpg.InterfaceError):
-            break
-        original = getattr(seen, "orig", None)
-        seen = original if isinstance(original, BaseException) else seen.__cause__
-    return seen or error
+    """Return the driver's own error under SQLAlchemy's. A chain of causes may lead back into itself."""
+    chain: list[BaseException] = []
+    found: BaseException | None = error
+    while found is not None and not any(found is each for each in chain):
+        chain.append(found)
+        original = getattr(found, "orig", None)
+        found = original if isinstance(original, BaseException) else found.__cause__
+    kinds = (asyncpg.PostgresError, asyncpg.InterfaceError)
+    return next((each for each in chain if isinstance(each, kinds)), error)
 
 
 def _answered(error: asyncpg.PostgresError, doing: str) -> DatabaseError:

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from migrator.adapters.postgres._errors import translate
+from migrator.adapters.postgres._errors import refuse_unsendable, translate, undecodable
 from migrator.core.errors import StatementFailed
 
 LIMIT = 30.0
@@ -141,6 +141,7 @@ class Link:
         limit: float | None,
     ) -> Any:
         async with self._turn:
+            refuse_unsendable(args[0])
             lead = self.lead()
             args = (lead + args[0], *args[1:])
             try:
@@ -153,12 +154,27 @@ class Link:
                 self._left_early = False
                 if isinstance(error, TimeoutError) and scope.expired():
                     self.connection.terminate()
-                raise self._explained(error, doing, parts, len(lead)) from error
+                known = self._explained(error, doing, parts, len(lead))
+                if isinstance(error, ValueError | ArithmeticError) and known is None and call == self.connection.fetch:
+                    known = undecodable(error, await self._attributes(args[0]), doing)
+                if known is None:
+                    raise
+                raise known from error
 
-    def _explained(self, error: Exception, doing: str, parts: list[Part], before: int) -> Exception:
+    async def _attributes(self, text: str) -> Sequence[Any]:
+        """Return the columns of a query's result as the server describes them, () if it does not."""
+        try:
+            async with asyncio.timeout(LIMIT):
+                statement = await self.connection.prepare(text)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return ()
+        columns: Sequence[Any] = statement.get_attributes()
+        return columns
+
+    def _explained(self, error: Exception, doing: str, parts: list[Part], before: int) -> Exception | None:
         known = translate(error, doing)
         if known is None:
-            return error
+            return None
         where = _place(getattr(error, "position", None), parts, before)
         if where:
             known.message = f"{where}: {known.message}"
