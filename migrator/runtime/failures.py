@@ -217,6 +217,8 @@ def _hint(run: Run, failure: Failure, *, rerunnable: bool) -> str:
     again = _again(run)
     if run.origin and run.effect is Effect.PARTIAL:
         return lead + _hint_on(run, failure, again)
+    if run.effect is Effect.NONE and isinstance(cause, DatabaseError) and cause.retryable:
+        return f"{cause.hint} Nothing needs to be corrected; {again} begins the step again."
     if run.effect is Effect.NONE or rerunnable:
         return f"{lead}Correct {run.path}, then run {again} again."
     return (

@@ -128,6 +128,15 @@ class MongoSet:
                 return
         self.step_downs += 1
 
+    def lose_majority(self) -> None:
+        """Stop all members but the primary, and wait until it has noticed and gives up."""
+        primary = self.primary()
+        for member in self.members:
+            if member is not primary:
+                member.send(signal.SIGSTOP)
+        with primary.client() as client:
+            until(lambda: not client.admin.command("hello")["isWritablePrimary"], "the primary has given up")
+
     def healed(self) -> None:
         """Start again whoever is down, let go on whoever is stopped, and wait until all follow the primary."""
         for member in self.members:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.acceptance._project import Child
-from tests.faults.mongo_ground import COUNTED, INDEX, INDEX_IS, Ground
+from tests.faults.mongo_ground import COUNTED, INDEX, INDEX_IS, TRANSACTIONAL, Ground
 from tests.faults.mongo_set import MongoSet, until
 from tests.faults.test_mongo_signals import SLOW
 
@@ -14,6 +14,8 @@ pytest_plugins = ["tests.faults.mongo_fixtures"]
 
 LOST = (0, 1, 4, 14)
 """Done all the same, a transaction that the server aborted, a lost connection, an unknown outcome."""
+
+AFTER = 'await ctx.db.effects.update_one({"of": NAME}, {"$set": {"late": True}})'
 
 
 @pytest.fixture
@@ -123,4 +125,30 @@ def test_majority_lost(ground: Ground, three: MongoSet) -> None:
     assert result.exit_code in (4, 14), result
     ground.expire()
     ground.project.good("upgrade", "head")
+    assert ground.check() == []
+
+
+@pytest.mark.parametrize("rerunnable", [False, True])
+def test_majority_lost_and_regained(ground: Ground, three: MongoSet, rerunnable: bool) -> None:
+    """A primary that gave up and was elected again has lost the transaction: nothing of it stays, and it is begun
+    again if the revision may run twice; otherwise the command says that running it again is enough.
+    """
+    ground.transactional("t1")
+    ground.revision("t2", f"{TRANSACTIONAL}\n{ground.gate('gate')}\n{AFTER}", transaction=True, rerunnable=rerunnable)
+    ground.transactional("t3")
+    child = ground.project.start("upgrade", "head")
+    ground.reached("gate", child)
+    three.lose_majority()
+    three.healed()
+    ground.open("gate")
+    result = child.wait(60)
+    if rerunnable:
+        assert result.exit_code == 0, result
+    else:
+        assert result.exit_code == 4, result
+        words = " ".join(result.stderr.split())
+        assert "elected a primary" in words
+        assert "Nothing of it is in the database." in words
+        assert "Correct" not in words
+        ground.project.good("upgrade", "head")
     assert ground.check() == []

@@ -160,7 +160,18 @@ def unknown(what: str) -> core.OutcomeUnknown:
     )
 
 
-def transient(error: Exception) -> bool:
+def deposed(what: str, error: BaseException) -> core.TransactionAborted:
+    """Return the error for a transaction that ended with the term of its primary. Exit code 4, as for a lost one."""
+    aborted = core.TransactionAborted(
+        f"{what}: the replica set elected a primary in the middle of it, and that ended the transaction",
+        code=str(getattr(error, "code", None) or ""),
+        hint="Run the command again.",
+    )
+    aborted.exit_code = core.ConnectionLost.exit_code
+    return aborted
+
+
+def transient(error: BaseException) -> bool:
     """Say whether the server promises that the transaction did not take effect and may be tried again."""
     return isinstance(error, driver.PyMongoError) and error.has_error_label("TransientTransactionError")
 

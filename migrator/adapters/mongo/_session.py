@@ -81,7 +81,7 @@ class MongoSession:
     @asynccontextmanager
     async def _transaction(self, run: Run, timeout: float) -> AsyncIterator[None]:
         what = f"{self._name}: {run.direction} {run.revision}"
-        with translated(what):
+        with translated(what, again=True):
             limit = limited(f"{what}: the step", timeout, _LATE)
             async with self._work.transaction(what, partial(self._tracker.check, run), limit):
                 yield

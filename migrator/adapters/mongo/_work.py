@@ -26,7 +26,7 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from migrator.adapters._shared import to_the_end
-from migrator.adapters.mongo._errors import transient, unknown
+from migrator.adapters.mongo._errors import deposed, transient, unknown
 from migrator.adapters.mongo._kill import kill_session
 from migrator.core.errors import OutcomeUnknown, StatementTimeout, TransactionEscaped
 
@@ -74,6 +74,12 @@ class Work:
         """Return the server's name of the session, for whoever takes over."""
         return dict(self.session.session_id)
 
+    @property
+    def term(self) -> Any:
+        """Return what identifies the term of the primary, None if there is none or the server has no terms."""
+        members = self.db.client.topology_description.server_descriptions().values()
+        return next((each.election_id for each in members if each.is_writable), None)
+
     async def begin(self) -> None:
         """Begin a transaction; sends nothing."""
         await self.session.start_transaction(
@@ -88,6 +94,7 @@ class Work:
         with or without `session=`, within `limit`. Leaving without an error commits.
         """
         await self.begin()
+        term = self.term
         try:
             with pymongo.timeout(SHORT):
                 await first(self.session)
@@ -95,8 +102,10 @@ class Work:
                 with limit:
                     yield
             self._need_open(what)
-        except BaseException:
+        except BaseException as error:
             await self.abort()
+            if transient(error) and self.term != term:
+                raise deposed(what, error) from error
             raise
         await self.commit(what)
 
@@ -165,16 +174,18 @@ class Work:
         return result
 
     async def _commit(self, what: str) -> None:
-        deadline = monotonic() + COMMIT
+        deadline, doubtful = monotonic() + COMMIT, False
         with pymongo.timeout(COMMIT):
             while True:
                 try:
                     return await self.session.commit_transaction()
                 except PyMongoError as error:
-                    if not error.has_error_label("UnknownTransactionCommitResult"):
+                    in_doubt = error.has_error_label("UnknownTransactionCommitResult")
+                    if not (in_doubt or doubtful):
                         raise
-                    if monotonic() + PAUSE > deadline:
+                    if not in_doubt or monotonic() + PAUSE > deadline:  # an earlier attempt may have arrived
                         raise unknown(what) from error
+                    doubtful = True
                 await asyncio.sleep(PAUSE)
 
     async def _told(self, tell: Coroutine[Any, Any, object]) -> None:

@@ -12,7 +12,6 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from migrator.adapters.mongo import _work
 from migrator.adapters.mongo._session import MongoSession
 from migrator.core.errors import (
-    ConnectionLost,
     DatabaseError,
     DependencyMissing,
     OutcomeUnknown,
@@ -20,6 +19,7 @@ from migrator.core.errors import (
     StatementFailed,
     StatementTimeout,
     TrackerRefused,
+    TransactionAborted,
     TransactionEscaped,
 )
 from migrator.core.run import Effect, Status
@@ -185,6 +185,19 @@ async def test_a_commit_that_is_never_answered_is_unknown(
     assert isinstance(caught.value.__cause__, PyMongoError)
 
 
+async def test_a_commit_that_is_refused_after_a_doubtful_attempt_is_unknown(
+    ground: Ground, session: MongoSession
+) -> None:
+    """The first attempt may have arrived, so only the tracker can tell: here it did not."""
+    run = ground.run()
+    await session.tracker.start(run)
+    with ground.failing("commitTransaction", times=2, closeConnection=True), pytest.raises(OutcomeUnknown):
+        async with session.step(run, timeout=10, databases=ground.none) as ctx:
+            await ctx.db.things.insert_one({"_id": 1})
+            ground.client.admin.command("killSessions", [{"id": session._work.lsid["id"]}])
+    assert ground.db.things.count_documents({}) == 0
+
+
 async def test_a_refused_commit_is_a_failure(ground: Ground, session: MongoSession) -> None:
     """Where the server says that the transaction is gone, the step failed and may be tried again."""
     run = ground.run()
@@ -200,25 +213,26 @@ async def test_a_refused_commit_is_a_failure(ground: Ground, session: MongoSessi
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind"),
+    ("fault", "kind", "code"),
     [
-        ({"closeConnection": True}, ConnectionLost),
-        ({"errorCode": 10107}, ConnectionLost),
-        ({"errorCode": 13}, PermissionDenied),
-        ({"errorCode": 251, "errorLabels": ["TransientTransactionError"]}, StatementFailed),
+        ({"closeConnection": True}, TransactionAborted, 4),
+        ({"errorCode": 10107}, TransactionAborted, 4),
+        ({"errorCode": 13}, PermissionDenied, 5),
+        ({"errorCode": 251, "errorLabels": ["TransientTransactionError"]}, TransactionAborted, 1),
     ],
 )
 async def test_a_fault_in_the_work_rolls_back(
-    ground: Ground, session: MongoSession, fault: dict[str, Any], kind: type[Exception]
+    ground: Ground, session: MongoSession, fault: dict[str, Any], kind: type[DatabaseError], code: int
 ) -> None:
-    """The script is not run again by itself, its writes are gone, and the session goes on working."""
+    """The adapter does not run the script again, its writes are gone, and the session still works."""
     run, calls = ground.run(), 0
     await session.tracker.start(run)
-    with ground.failing("insert", **fault), pytest.raises(kind):
+    with ground.failing("insert", **fault), pytest.raises(kind) as caught:
         async with session.step(run, timeout=10, databases=ground.none) as ctx:
             calls += 1
             await ctx.db.things.update_one({"_id": 0}, {"$set": {"a": 1}}, upsert=True)
             await ctx.db.things.insert_one({"_id": 1})
+    assert caught.value.exit_code == code
     assert (calls, ground.db.things.count_documents({})) == (1, 0)
     await session.tracker.finish(run.moved(Status.FAILED, Effect.NONE))
     assert ground.rows()[0]["status"] == "failed"
