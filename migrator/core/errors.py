@@ -45,6 +45,7 @@ The number is the exit code of the command that ends with it.
     ├── RowFailed                     1   one row of a long change cannot be changed
     ├── GivenUp                      14   a person cancelled a long change
     ├── CheckFailed                  13   a script's own ctx.check said no
+    ├── ScriptEnded                   1   a script called sys.exit, or raised what ends a program or a task
     └── Stopped                     130   Ctrl-C or SIGTERM
 """
 
@@ -337,6 +338,10 @@ class CheckFailed(MigratorError):
     """A check in a script said no."""
 
     exit_code = 13
+
+
+class ScriptEnded(MigratorError):
+    """A script called sys.exit, or raised another exception that ends a program or a task; that one is the cause."""
 
 
 class Stopped(MigratorError):

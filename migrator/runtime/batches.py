@@ -27,7 +27,7 @@ from migrator.core.run import Run
 from migrator.core.secrets import Mask
 from migrator.core.throttle import chosen
 from migrator.runtime.brake import Brake
-from migrator.runtime.stopping import heed
+from migrator.runtime.stopping import Stop
 from migrator.runtime.throttle import Watch
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ ON_ERROR = ("stop", "skip")
 class Around:
     """What a loop needs to know of the step around it; `throttle` is what migrator.toml says for this database, and
     `rerunnable` what the revision says. `failures` returns the rows that are kept as failed under an origin.
-    `function` is the script's own, `params` are its parameters, `work` gives what runs its slices.
+    `function` is the script's own, `params` are its parameters, `work` gives what runs its slices; `stop` tells
+    whether the command, or the slice, was asked to stop.
     """
 
     run: Run
@@ -54,6 +55,7 @@ class Around:
     function: Function
     params: Any
     work: "Callable[[], Work]"
+    stop: Stop
 
 
 class Loops:
@@ -275,7 +277,7 @@ class Loop:
         if not self.checkpoint.done:
             await self.watch.start()
         while not self.checkpoint.done:
-            heed()
+            self.around.stop.heed()
             await self.brake.free()
             page = await self._page()
             if page is None:

@@ -18,6 +18,7 @@ from migrator.runtime.batches import Around
 from migrator.runtime.connections import Connections
 from migrator.runtime.params import read
 from migrator.runtime.slices import Work, in_process, perform
+from migrator.runtime.stopping import Stop
 
 RETRIES = 3
 """How often a slice whose worker failed is begun again; what is wrong with a row is not tried again."""
@@ -104,6 +105,7 @@ async def _slice(config: Config, run: Run, params: dict[str, Any], name: str, nu
                 function=function,
                 params=read(revision, script, params).value,
                 work=lambda: in_process,
+                stop=Stop(),
             )
             await perform(around, context, name, number, parts)
     finally:

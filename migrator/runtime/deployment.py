@@ -29,6 +29,7 @@ from migrator.runtime.runlog import RunLogs
 from migrator.runtime.runner import Runner
 from migrator.runtime.runs import Held, new_id
 from migrator.runtime.settle import settle
+from migrator.runtime.stopping import Stop
 
 if TYPE_CHECKING:
     from migrator.runtime.params import Params
@@ -38,7 +39,7 @@ Planner = Callable[[History, State], Plan]
 
 
 class Deployment:
-    """The writing side of a Migrator: one for each command."""
+    """The writing side of a Migrator: one for each command, made in its task."""
 
     def __init__(self, config: Config, connections: Connections, notifiers: Notifiers, actor: str = "") -> None:
         self._config = config
@@ -48,6 +49,7 @@ class Deployment:
         self._deploy_id = new_id()
         self._logs = RunLogs(config.logs, config.mask())
         self._ended: list[Run] = []
+        self._stop = Stop()
 
     async def carry_out(
         self,
@@ -129,8 +131,10 @@ class Deployment:
         """Return the scripts of revisions, loaded before the first of them runs."""
         return {each.key: directory.load(each, held[each.database].adapter.capabilities) for each in revisions}
 
-    def runner(self, held: Mapping[str, Held], params: "Mapping[Key, Params] | None" = None) -> Runner:
-        """Return what runs plans under these locks."""
+    def runner(
+        self, held: Mapping[str, Held], params: "Mapping[Key, Params] | None" = None, stop: Stop | None = None
+    ) -> Runner:
+        """Return what runs plans under these locks; `stop` is that of the task in which it does, by default ours."""
         for each in (params or {}).values():
             self._config.mask().learn(each.secrets)
         return Runner(
@@ -142,6 +146,7 @@ class Deployment:
             logs=self._logs,
             params=params,
             slices=self._slices,
+            stop=stop or self._stop,
         )
 
     def _slices(self) -> "Work":

@@ -20,6 +20,7 @@ from migrator.core.plan import Plan, Step
 from migrator.core.protocols import Capabilities, Session
 from migrator.core.run import Run, State
 from migrator.runtime import directory
+from migrator.runtime.calling import Leave, call
 from migrator.runtime.connections import Connections
 from migrator.runtime.failures import said
 from migrator.runtime.runs import new_id
@@ -28,7 +29,7 @@ SECONDS = 30.0
 """For one step, with all that its function does before its first batch."""
 
 
-class _Enough(BaseException):
+class _Enough(Leave):
     """Ends a function whose first batch was tried; it is no Exception, so that no script goes on after it."""
 
 
@@ -105,7 +106,7 @@ class _Sampler:
             async with asyncio.timeout(SECONDS), session.sampling(run, databases=_Closed()) as context:
                 self._context, context.tools = context, self
                 if function is not None:
-                    await function(context)
+                    await call(function, context)
         except _Enough:
             return ""
         except TimeoutError:

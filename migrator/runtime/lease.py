@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from migrator.core.errors import ConnectionLost, LockHeld, LockLost, MigratorError
 from migrator.core.events import Event, LockTaken, LockWaiting
 from migrator.core.protocols import Lease, Owner
-from migrator.runtime.stopping import heed
+from migrator.runtime.stopping import Stop
 
 POLL = (0.1, 0.5)
 """Between which seconds the lock is tried again; at random, so that many waiters do not come at once."""
@@ -45,8 +45,9 @@ async def hold(
 
 async def _acquire(lock: Lease, database: str, owner: Owner, wait: float, publish: Callable[[Event], None]) -> int:
     began = told = time.monotonic()
+    stop = Stop()
     while True:
-        heed()
+        stop.heed()
         try:
             fence = await lock.acquire(owner)
         except LockHeld as error:

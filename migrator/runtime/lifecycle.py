@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from contextvars import Context as ContextVars
 from typing import TYPE_CHECKING
 
 from migrator.core.errors import ValidationFailed
 from migrator.core.protocols import Adapter, Context, Databases
 from migrator.core.revision import Script, Validation
 from migrator.core.run import Run
+from migrator.runtime.calling import call
 
 if TYPE_CHECKING:
     from migrator.runtime.params import Params
@@ -16,7 +18,7 @@ LIMIT = 30.0
 """Seconds that a cleanup may take."""
 
 
-async def validate(script: Script, context: Context) -> None:
+async def validate(script: Script, context: Context, within: ContextVars) -> None:
     """Ask a script's validate. Raises ValidationFailed with all of its errors; warnings go to the log.
 
     It only looks, so that a step that ends here has touched nothing.
@@ -24,7 +26,7 @@ async def validate(script: Script, context: Context) -> None:
     if script.validate is None:
         return
     try:
-        found = await script.validate(context)
+        found = await call(script.validate, context, within)
     finally:
         context.touched = False
     if not isinstance(found, Validation):
@@ -43,6 +45,6 @@ async def clean_up(script: Script, run: Run, params: "Params", adapter: Adapter,
     try:
         async with asyncio.timeout(LIMIT), adapter.context(databases=databases) as context:
             context.run, context.params = run, params.value
-            await script.cleanup(context)
+            await call(script.cleanup, context)
     except Exception:
         log.exception("the cleanup of %s failed", run.revision)

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,13 @@ from migrator.core.refusals import GIVEN_UP
 from migrator.core.revision import Direction, Key, Script
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.secrets import Mask
+from migrator.runtime.calling import call
 from migrator.runtime.failures import Failure, Unanswered, explained, overtaken, said, stopped
 from migrator.runtime.lifecycle import clean_up, validate
 from migrator.runtime.params import Params
 from migrator.runtime.runlog import RunLog, RunLogs
 from migrator.runtime.runs import Held, new_run
-from migrator.runtime.stopping import heed
+from migrator.runtime.stopping import Stop
 from migrator.runtime.verdict import Verdict, check
 
 if TYPE_CHECKING:
@@ -83,11 +85,13 @@ class Runner:
         logs: RunLogs,
         params: Mapping[Key, Params] | None = None,
         slices: "Callable[[], Slicing]",
+        stop: Stop,
     ) -> None:
         self._held = held
         self._logs = logs
         self._params = params or {}
         self._slices = slices
+        self._stop = stop
         self._databases = databases
         self._timeout = timeout
         self._publish = publish
@@ -104,7 +108,7 @@ class Runner:
         try:
             with self._logs.listening():
                 for index, (step, run) in enumerate(zip(plan.steps, runs, strict=True)):
-                    heed()
+                    self._stop.heed()
                     following = runs[index + 1] if index + 1 < len(runs) else None
                     rides = following if _may_ride(run, following) else None
                     place, log = (index + 1, len(runs)), self._logs.of(run)
@@ -232,12 +236,13 @@ class Runner:
         async with opened as context:
             loops = self._lend(context, work) if work.step.batched else None
             context.lines, context.params = work.log.lines, work.params.value
+            within = copy_context()
             try:
                 if work.step.direction is Direction.UPGRADE:
-                    await validate(work.script, context)
+                    await validate(work.script, context, within)
                 if work.script.setup is not None:
-                    await work.script.setup(context)
-                await function(context)
+                    await call(work.script.setup, context, within)
+                await call(function, context, within)
                 await context.settle()
                 if loops is not None:
                     loops.check_done()
@@ -248,7 +253,7 @@ class Runner:
                 if loops is not None:
                     await loops.close()
             if work.step.direction is Direction.UPGRADE:
-                await check(work.script, context)
+                await check(work.script, context, within)
             await held.session.tracker.finish(done, work.following)
             scope.reschedule(None)  # the work is done, and what is left must not be cut: the commit
         return done
@@ -273,6 +278,7 @@ class Runner:
             function=function,
             params=work.params.value,
             work=self._slices,
+            stop=self._stop,
         )
         loops = Loops(around)
         context.tools = loops
@@ -319,7 +325,7 @@ class Runner:
                 databases=self._databases,
                 allow_pooled=work.step.revision.header.allow_pooled,
             ) as context:
-                await work.script.downgrade(context)
+                await call(work.script.downgrade, context)
                 await context.settle()
         except Exception as error:  # noqa: BLE001 - its text goes into the record
             message = f"{failure}; its downgrade failed too: {said(error, work.run.path)}"

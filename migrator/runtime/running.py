@@ -19,6 +19,7 @@ from migrator.runtime.failures import Unanswered
 from migrator.runtime.params import Params, fields_of, read
 from migrator.runtime.requirements import refuse_missing
 from migrator.runtime.runs import Held
+from migrator.runtime.stopping import Stop
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,11 @@ class Running:
 
     async def _one(self, revision: Revision) -> ScriptResult:
         holder = self._held[revision.database]
-        plan = Plan((Step(revision, Direction.UPGRADE),))
+        plan, stop = Plan((Step(revision, Direction.UPGRADE),)), Stop()
         try:
             async with holder.adapter.session() as session:
-                runner = self._deployment.runner({revision.database: replace(holder, session=session)}, self._params)
+                mine = {revision.database: replace(holder, session=session)}
+                runner = self._deployment.runner(mine, self._params, stop)
                 (run,) = await runner.run_plan(plan, self._scripts, self._state)
         except LockLost:
             raise

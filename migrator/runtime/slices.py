@@ -16,6 +16,9 @@ from migrator.core.errors import DatabaseError
 from migrator.core.events import BatchDone, LoopBegun
 from migrator.core.protocols import Context
 from migrator.runtime.batches import Around, Loops
+from migrator.runtime.calling import call
+from migrator.runtime.side_by_side import side_by_side
+from migrator.runtime.stopping import Stop
 
 _NOTHING: tuple[Batch, ...] = ()
 
@@ -77,14 +80,7 @@ class Slices:
             async with turn:
                 await self._work(self._around, self.name, number, len(numbers))
 
-        tasks = [asyncio.create_task(one(number)) for number in numbers]
-        try:
-            for task in asyncio.as_completed(tasks):
-                await task
-        finally:
-            for each in tasks:
-                each.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await side_by_side(one(number) for number in numbers)
 
     async def _slices(self) -> list[int]:
         """Return the numbers of the slices; make them where the loop begins.
@@ -161,7 +157,7 @@ class SliceLoops(Loops):
 
 async def in_process(around: Around, name: str, number: int, parts: int) -> None:
     """Run one slice here, on a connection of its own."""
-    quiet = replace(around, publish=lambda _: None)
+    quiet = replace(around, publish=lambda _: None, stop=Stop())
     async with (
         around.adapter.session() as session,
         session.step(around.run, timeout=0.0, databases=around.databases) as context,
@@ -175,7 +171,7 @@ async def perform(around: Around, context: Context, name: str, number: int, part
     context.tools, context.params = loops, around.params
     await context.only_read()
     try:
-        await around.function(context)
+        await call(around.function, context)
         loops.check_done()
     finally:
         await loops.close()

@@ -1,10 +1,12 @@
 """Asking a script's verify."""
 
+from contextvars import Context
 from typing import Any
 
 from migrator.core.errors import ConnectionLost, LockLost, OutcomeUnknown
 from migrator.core.revision import Script
 from migrator.core.run import Effect
+from migrator.runtime.calling import call
 from migrator.runtime.failures import said
 
 
@@ -16,12 +18,12 @@ class Verdict(Exception):
         self.effect = effect
 
 
-async def check(script: Script, context: Any) -> None:
+async def check(script: Script, context: Any, within: Context | None = None) -> None:
     """Ask a script's verify. Raises Verdict where it says no or raises; a lost connection leaves as it is."""
     if script.verify is None:
         return
     try:
-        answer = await script.verify(context)
+        answer = await call(script.verify, context, within)
     except Exception as error:
         known = (context.explain(error) or error).with_traceback(error.__traceback__)
         if isinstance(known, ConnectionLost | LockLost | OutcomeUnknown):

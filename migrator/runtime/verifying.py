@@ -13,6 +13,7 @@ from migrator.core.run import Effect, Kind, Run, Status
 from migrator.runtime import directory
 from migrator.runtime.connections import Connections
 from migrator.runtime.runs import new_id
+from migrator.runtime.side_by_side import side_by_side
 from migrator.runtime.verdict import Verdict, check
 
 
@@ -29,14 +30,7 @@ async def verify(
         async with turn:
             return await _verify(revision, connections)
 
-    tasks = [asyncio.ensure_future(ask(each)) for each in revisions]
-    try:
-        answers = tuple(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
+    answers = await side_by_side(ask(each) for each in revisions)
     for database in dict.fromkeys(each.database for each in revisions):
         pairs = [
             (revision, answer) for revision, answer in zip(revisions, answers, strict=True) if answer.ok is not None
