@@ -1,6 +1,6 @@
 -- A title.
 -- revision: aa01
--- transaction: no
+-- transaction: maybe
 
 -- migrator: upgrade
 SELECT 1;
