@@ -174,18 +174,16 @@ class Work:
         return result
 
     async def _commit(self, what: str) -> None:
-        deadline, doubtful = monotonic() + COMMIT, False
+        deadline = monotonic() + COMMIT
         with pymongo.timeout(COMMIT):
             while True:
                 try:
                     return await self.session.commit_transaction()
                 except PyMongoError as error:
-                    in_doubt = error.has_error_label("UnknownTransactionCommitResult")
-                    if not (in_doubt or doubtful):
+                    if not error.has_error_label("UnknownTransactionCommitResult"):
                         raise
-                    if not in_doubt or monotonic() + PAUSE > deadline:  # an earlier attempt may have arrived
+                    if monotonic() + PAUSE > deadline:
                         raise unknown(what) from error
-                    doubtful = True
                 await asyncio.sleep(PAUSE)
 
     async def _told(self, tell: Coroutine[Any, Any, object]) -> None:

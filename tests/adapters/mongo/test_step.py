@@ -185,13 +185,11 @@ async def test_a_commit_that_is_never_answered_is_unknown(
     assert isinstance(caught.value.__cause__, PyMongoError)
 
 
-async def test_a_commit_that_is_refused_after_a_doubtful_attempt_is_unknown(
-    ground: Ground, session: MongoSession
-) -> None:
-    """The first attempt may have arrived, so only the tracker can tell: here it did not."""
+async def test_a_commit_that_is_refused_after_a_lost_answer_did_nothing(ground: Ground, session: MongoSession) -> None:
+    """The server knows a transaction that was committed before, so its refusal is certain whatever came before it."""
     run = ground.run()
     await session.tracker.start(run)
-    with ground.failing("commitTransaction", times=2, closeConnection=True), pytest.raises(OutcomeUnknown):
+    with ground.failing("commitTransaction", times=2, closeConnection=True), pytest.raises(TransactionAborted):
         async with session.step(run, timeout=10, databases=ground.none) as ctx:
             await ctx.db.things.insert_one({"_id": 1})
             ground.client.admin.command("killSessions", [{"id": session._work.lsid["id"]}])
