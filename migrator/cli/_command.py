@@ -1,7 +1,7 @@
 """What every command has: the common options, the event loop, the signals, and one way out for errors."""
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -144,18 +144,35 @@ def _is_group_of(context: click.Context) -> bool:
 
 
 def _run(console: Console, start: Callable[[], Awaitable[int | None]]) -> int:
-    import asyncio
     import os
 
     from migrator.cli._errors import show
 
     try:
-        return asyncio.run(_with_signals(start)) or 0
+        return _complete(_with_signals(start)) or 0
     except BrokenPipeError:  # whoever reads has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:  # noqa: BLE001 - the one way out
+    except BaseException as error:  # noqa: BLE001 - the one way out
         return show(error, mask=console.mask, as_json=console.as_json, debug=console.debug)
+
+
+def _complete(work: Coroutine[Any, Any, int | None]) -> int | None:
+    """Run a command to its end, as `asyncio.run` does, also where a task that a script has begun calls sys.exit.
+
+    asyncio lets SystemExit leave the loop at once; the task that awaits the script's gets it when the loop continues.
+    """
+    import asyncio
+
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(work)
+        while True:
+            try:
+                return loop.run_until_complete(task)
+            except SystemExit:
+                if task.done():
+                    raise
 
 
 async def _with_signals(start: Callable[[], Awaitable[int | None]]) -> int | None:

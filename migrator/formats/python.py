@@ -111,7 +111,7 @@ def _remember_lines(text: str, path: str) -> None:
 
 def _refused(error: BaseException, path: str) -> RevisionFileError | None:
     """Return our error for what a module raised, None for what has to pass through."""
-    if isinstance(error, DependencyMissing) or not isinstance(error, Exception | SystemExit):
+    if isinstance(error, DependencyMissing | KeyboardInterrupt):
         return None
     if isinstance(error, SyntaxError) and error.filename == path:
         from migrator.formats._tree import syntax_error
@@ -153,6 +153,6 @@ def _instance(module: ModuleType, text: str, path: str) -> Script:
         raise RevisionFileError("its class is no migrator.Script after the file was run", path=path, hint=hint)
     try:
         return cls()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"{cls.__name__}() cannot be made: {type(error).__name__}: {error}"
         raise RevisionFileError(message, path=path, line=_line(error, path), hint="It takes no arguments.") from error

@@ -6,7 +6,8 @@ itself: the task of the command sees the requests that were made to it, and only
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ async def call(function: Callable[[A], Awaitable[T]], argument: A, within: Conte
     assert caller is not None, "a coroutine of ours runs in a task"
     before = caller.cancelling()
     try:
-        result = await asyncio.create_task(_guarded(function, argument), context=within)
+        result = await asyncio.create_task(_called(function, argument), context=within)
     except asyncio.CancelledError as error:
         if caller.cancelling() > before:
             raise
@@ -41,10 +42,16 @@ async def call(function: Callable[[A], Awaitable[T]], argument: A, within: Conte
     return result
 
 
-async def _guarded(function: Callable[[A], Awaitable[T]], argument: A) -> T:
-    """Turn what would end the event loop or the program into an error."""
-    try:
+async def _called(function: Callable[[A], Awaitable[T]], argument: A) -> T:
+    with guarded():
         return await function(argument)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Run code of a script: what would end the event loop or the program is raised as ScriptEnded."""
+    try:
+        yield
     except (Exception, asyncio.CancelledError, Leave):
         raise
     except BaseException as error:

@@ -10,6 +10,7 @@ import msgspec
 
 from migrator.core.errors import UsageError
 from migrator.core.revision import Revision, Script
+from migrator.runtime.calling import guarded
 
 HIDDEN = "***"
 _SECRET = re.compile(r"passw|secret|token|credential|api_?key|private", re.IGNORECASE)
@@ -44,10 +45,11 @@ def fields_of(script: Script) -> tuple[Field, ...]:
     if script.Params is None:
         return ()
     hints = get_type_hints(script.Params)
-    return tuple(
-        Field(each.name, _type_name(hints.get(each.name, each.type)), _default(each))
-        for each in msgspec.inspect.type_info(script.Params).fields  # type: ignore[attr-defined]
-    )
+    with guarded():
+        return tuple(
+            Field(each.name, _type_name(hints.get(each.name, each.type)), _default(each))
+            for each in msgspec.inspect.type_info(script.Params).fields  # type: ignore[attr-defined]
+        )
 
 
 def read(revision: Revision, script: Script, given: Mapping[str, Any]) -> Params:
@@ -65,7 +67,8 @@ def read(revision: Revision, script: Script, given: Mapping[str, Any]) -> Params
         return Params()
     values = {name: _value(value, known[name].type) for name, value in given.items()}
     try:
-        value: Any = msgspec.convert(values, script.Params, strict=False)
+        with guarded():
+            value: Any = msgspec.convert(values, script.Params, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(
             f"the parameters of {revision.id}: {_plain(error, values)}",
