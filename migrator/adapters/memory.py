@@ -17,7 +17,7 @@ from migrator.adapters._context import ContextBase
 from migrator.adapters._retiring import applied, retired, retires
 from migrator.core.batch import Checkpoint, Control, FailedRow
 from migrator.core.errors import LockHeld, LockLost, StatementTimeout, TrackerNewer, TrackerRefused
-from migrator.core.protocols import Adapter, Capabilities, Databases, Finding, Findings, Holder, Owner
+from migrator.core.protocols import Adapter, Capabilities, Databases, Finding, Findings, Holder, Lock, Owner
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Run, Status
 from migrator.core.runs import LISTED, RunFilter, live
@@ -307,7 +307,7 @@ class _Adapter:
         self.force_close = self._shared.force_close
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[_Session]:
+    async def session(self, under: Lock | None = None) -> AsyncIterator[_Session]:  # noqa: ARG002 - the fence is enough
         async with self._shared.hold() as place:
             session = _Session(self._name, place)
             try:

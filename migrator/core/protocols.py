@@ -289,8 +289,12 @@ class Adapter(Protocol):
     def capabilities(self) -> Capabilities:
         """What this kind of database can do."""
 
-    def session(self) -> AbstractAsyncContextManager[Session]:
-        """Hold a reference and a connection of one's own. Raises ConnectionFailed, AuthenticationFailed and so on."""
+    def session(self, under: Lock | None = None) -> AbstractAsyncContextManager[Session]:
+        """Hold a reference and a connection of one's own. Raises ConnectionFailed, AuthenticationFailed and so on.
+
+        `under` is the lock that another session of this adapter holds: what this one does is done under that lock, and
+        refused where it is lost. Leaving this session does not release it.
+        """
 
     def context(self, source: str = "", databases: "Databases | None" = None) -> AbstractAsyncContextManager[Any]:
         """Hold a reference and a context outside every transaction, for `ctx.database(name)`.

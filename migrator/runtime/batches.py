@@ -21,7 +21,7 @@ from migrator.core.errors import DatabaseError, RowFailed, UsageError
 from migrator.core.events import BatchDone, Event, LoopBegun
 from migrator.core.failing import Next, after, pause
 from migrator.core.pace import LIMIT, Pace
-from migrator.core.protocols import Adapter, Databases
+from migrator.core.protocols import Adapter, Databases, Lock
 from migrator.core.revision import Function
 from migrator.core.run import Run
 from migrator.core.secrets import Mask
@@ -40,8 +40,8 @@ ON_ERROR = ("stop", "skip")
 class Around:
     """What a loop needs to know of the step around it; `throttle` is what migrator.toml says for this database, and
     `rerunnable` what the revision says. `failures` returns the rows that are kept as failed under an origin.
-    `function` is the script's own, `params` are its parameters, `work` gives what runs its slices; `stop` tells
-    whether the command, or the slice, was asked to stop.
+    `function` is the script's own, `params` are its parameters, `work` gives what runs its slices, under the `lock`;
+    `stop` tells whether the command, or the slice, was asked to stop.
     """
 
     run: Run
@@ -49,6 +49,7 @@ class Around:
     mask: Mask
     databases: Databases
     adapter: Adapter
+    lock: Lock
     throttle: Mapping[str, Any]
     rerunnable: bool
     failures: Callable[[str], Awaitable[Sequence[FailedRow]]]

@@ -99,6 +99,7 @@ async def _slice(config: Config, run: Run, params: dict[str, Any], name: str, nu
                 mask=config.mask(),
                 databases=connections,
                 adapter=adapter,
+                lock=session.lock,
                 throttle=database.throttle,
                 rerunnable=revision.header.rerunnable,
                 failures=session.tracker.failures,

@@ -25,7 +25,7 @@ from migrator.runtime.connections import Connections
 from migrator.runtime.failures import said
 from migrator.runtime.runs import new_id
 
-SECONDS = 30.0
+SECONDS = 60.0
 """For one step, with all that its function does before its first batch."""
 
 

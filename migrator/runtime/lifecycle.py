@@ -14,7 +14,7 @@ from migrator.runtime.calling import call
 if TYPE_CHECKING:
     from migrator.runtime.params import Params
 
-LIMIT = 30.0
+LIMIT = 60.0
 """Seconds that a cleanup may take."""
 
 

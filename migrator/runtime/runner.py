@@ -272,6 +272,7 @@ class Runner:
             mask=self._mask,
             databases=self._databases,
             adapter=held.adapter,
+            lock=held.session.lock,
             throttle=held.throttle,
             rerunnable=again,
             failures=failures,

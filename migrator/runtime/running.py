@@ -156,7 +156,7 @@ class Running:
         holder = self._held[revision.database]
         plan, stop = Plan((Step(revision, Direction.UPGRADE),)), Stop()
         try:
-            async with holder.adapter.session() as session:
+            async with holder.adapter.session(under=holder.session.lock) as session:
                 mine = {revision.database: replace(holder, session=session)}
                 runner = self._deployment.runner(mine, self._params, stop)
                 (run,) = await runner.run_plan(plan, self._scripts, self._state)

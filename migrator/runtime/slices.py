@@ -159,7 +159,7 @@ async def in_process(around: Around, name: str, number: int, parts: int) -> None
     """Run one slice here, on a connection of its own."""
     quiet = replace(around, publish=lambda _: None, stop=Stop())
     async with (
-        around.adapter.session() as session,
+        around.adapter.session(under=around.lock) as session,
         session.step(around.run, timeout=0.0, databases=around.databases) as context,
     ):
         await perform(quiet, context, name, number, parts)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from migrator.adapters.postgres import _link
 from migrator.core.errors import (
     ConnectionLost,
     OutcomeUnknown,
@@ -256,3 +257,24 @@ async def test_a_connection_lost_in_the_script_is_told(place: Place, session: Se
     assert caught.value.exit_code == 4
     with pytest.raises(ConnectionLost):
         await session.tracker.finish(place.failed(run))
+
+
+async def test_sqlalchemy_takes_turns_with_what_keeps_the_session(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the server is told all the time that we live, statements and cursors through SQLAlchemy find no other."""
+    from sqlalchemy import text
+
+    monkeypatch.setattr(_link, "INTERVAL", 0.0)
+    async with place.adapter().session() as session:
+        await session.lock.acquire(place.owner())
+        run = place.run(source=THREE_WAYS)
+        await session.tracker.start(run)
+        async with place.step(session, run) as ctx:
+            for number in range(100):
+                assert await ctx.conn.scalar(text("SELECT CAST(:n AS int)"), {"n": number}) == number
+            async with ctx.conn.begin_nested():
+                rows = await ctx.conn.stream(text("SELECT generate_series(1, 200)"))
+                assert len([row async for row in rows]) == 200
+            await ctx.settle()
+            await session.tracker.finish(place.done(run))

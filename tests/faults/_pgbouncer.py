@@ -1,4 +1,4 @@
-"""A pgbouncer in transaction mode before a server, with the distribution's defaults. It ends with the block."""
+"""A pgbouncer before a server, with the distribution's defaults. It ends with the block."""
 
 import os
 import shutil
@@ -18,14 +18,17 @@ PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin")
 
 
 class Pooler:
-    """One pgbouncer before all databases of one server. `size` is how many connections it opens to each of them."""
+    """One pgbouncer before all databases of one server. `size` is how many connections it opens to each of them, `mode`
+    its pool_mode.
+    """
 
-    def __init__(self, server: str, *, size: int = 8) -> None:
+    def __init__(self, server: str, *, size: int = 8, mode: str = "transaction") -> None:
         path = os.pathsep.join([os.environ.get("PATH", ""), *PLACES])
         self._program = shutil.which("pgbouncer", path=path) or ""
         assert self._program, "pgbouncer is not installed; .ci/run installs it"
         self._server = urlsplit(server)
         self._size = size
+        self._mode = mode
         self._folder = Path(tempfile.mkdtemp(prefix="migrator-pgbouncer-"))  # nobody can pass through pytest's
         self._running: Any = None
         with socket.socket() as probe:
@@ -78,7 +81,7 @@ class Pooler:
             f"listen_port = {self.port}",
             "unix_socket_dir =",
             "auth_type = any",
-            "pool_mode = transaction",
+            f"pool_mode = {self._mode}",
             f"default_pool_size = {self._size}",
             "server_round_robin = 1",  # each transaction meets another session than the last
             "max_client_conn = 200",

@@ -22,7 +22,7 @@ from migrator.adapters.mongo._options import FILES, checked
 from migrator.adapters.mongo._session import MongoSession
 from migrator.adapters.mongo._work import Work
 from migrator.core.errors import ConfigError, MigratorError
-from migrator.core.protocols import ConnectionStatus, Databases, Findings
+from migrator.core.protocols import ConnectionStatus, Databases, Findings, Lock
 from migrator.core.url import Url
 
 if TYPE_CHECKING:
@@ -59,8 +59,11 @@ class MongoAdapter:
         self._shared = Shared(self._url, self._connect, _disconnect)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[MongoSession]:
-        """Hold a reference and a server session. Raises ConnectionFailed, AuthenticationFailed and so on."""
+    async def session(self, under: Lock | None = None) -> AsyncIterator[MongoSession]:  # noqa: ARG002
+        """Hold a reference and a server session. Raises ConnectionFailed, AuthenticationFailed and so on.
+
+        Nothing in a session depends on its lock, so `under` changes nothing: the fence refuses what is too late.
+        """
         async with self._shared.hold() as connected:
             work = Work(self._database(connected), connected.client.start_session(), connected.transactions)
             try:

@@ -36,8 +36,8 @@ _MORTAL = {
 }
 """What frees the lock of a holder that is dead, paused or cut off, in seconds instead of hours.
 
-We say that we live every five seconds (`AdvisoryLock.interval`); a script that blocks the event loop for 30 s loses its
-session.
+Every connection that is lent says each five seconds that its holder lives (`Link.kept`); a script that blocks the
+event loop for 30 s loses its session.
 """
 
 _UNKNOWN_SETTING = ("08P01", "42704", "22023", "0A000")
@@ -67,20 +67,20 @@ class PostgresAdapter:
         self._shared: Shared[Any] = Shared(url, self._open, self._close)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[PostgresSession]:
-        """Hold a connection for the lock, the tracker and the work."""
-        async with self._room.place(), self._shared.hold() as pool, self._connection(pool) as connection:
-            session, pid = await self._begin(pool, connection), connection.get_server_pid()
+    async def session(self, under: Lock | None = None) -> AsyncIterator[PostgresSession]:
+        """Hold a connection for the lock, the tracker and the work; or for work under a lock that is held already."""
+        async with self._room.place(), self._shared.hold() as pool, self._link(pool) as link:
+            session, pid = await self._begin(pool, link, under), link.connection.get_server_pid()
             self._pids.append(pid)
             try:
                 yield session
             finally:
                 self._pids.remove(pid)
-                await session.end()
+                if under is None:
+                    await session.end()
 
-    async def _begin(self, pool: Any, connection: Any) -> PostgresSession:
+    async def _begin(self, pool: Any, link: Link, under: Lock | None) -> PostgresSession:
         """Find the tracker's schema and the kind of lock. StatementFailed where the search path has no schema."""
-        link = Link(connection)
         row = (await link.fetch(Queries("").text("place"), (), "look for the tracker", limit=LIMIT))[0]
         if row["schema"] is None:
             raise StatementFailed(
@@ -89,9 +89,11 @@ class PostgresAdapter:
             )
         queries = Queries(row["schema"])
         tracker = PostgresTracker(self._name, link, queries, exists=row["tracker"] and row["lock"])
-        self._pooled = row["pid"] != connection.get_server_pid()
-        if self._pooled:
-            lock: Lock = LeaseLock(self._name, link, queries, tracker, lambda: self._beside(pool))
+        self._pooled = row["pid"] != link.connection.get_server_pid()
+        if under is not None:
+            lock = under
+        elif self._pooled:
+            lock = LeaseLock(self._name, link, queries, tracker, lambda: self._link(pool))
         else:
             lock = AdvisoryLock(self._name, link, queries, tracker)
 
@@ -101,23 +103,17 @@ class PostgresAdapter:
         return PostgresSession(link, tracker, lock, lease, pooled=self._pooled)
 
     @asynccontextmanager
-    async def _beside(self, pool: Any) -> AsyncIterator[Link]:
-        async with self._connection(pool) as connection:
-            yield Link(connection)
-
-    @asynccontextmanager
     async def context(self, source: str = "", databases: Databases | None = None) -> AsyncIterator[Context]:
         """Hold a connection outside every transaction; in one that only reads where it is for a verify.
 
         A setting of the session in its place would stay behind in a pooler, and its next client could not write.
         """
-        async with self._room.place(), self._shared.hold() as pool, self._connection(pool) as connection:
-            link = Link(connection)
+        async with self._room.place(), self._shared.hold() as pool, self._link(pool) as link:
             context = Context(link, None, databases)
             with translated("run the script"):
                 try:
                     if source:
-                        await connection.execute("BEGIN READ ONLY")
+                        await link.execute("BEGIN READ ONLY", "begin the verify", limit=LIMIT)
                     await context.prepare(source)
                     yield context
                 finally:
@@ -133,8 +129,8 @@ class PostgresAdapter:
 
         pool = await self._open_once(1)
         try:
-            async with self._connection(pool) as connection:
-                yield PostgresSignals(Link(connection), lambda: None if self._pooled else list(self._pids))
+            async with self._link(pool) as link:
+                yield PostgresSignals(link, lambda: None if self._pooled else list(self._pids))
         finally:
             await self._close(pool)
 
@@ -212,6 +208,14 @@ class PostgresAdapter:
                 await pool.close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pool.terminate()
+
+    @asynccontextmanager
+    async def _link(self, pool: Any) -> AsyncIterator[Link]:
+        """Lend a connection, and tell the server that its holder lives, however long the holder sends nothing."""
+        async with self._connection(pool) as connection:
+            link = Link(connection)
+            async with link.kept():
+                yield link
 
     @asynccontextmanager
     async def _connection(self, pool: Any) -> AsyncIterator[Any]:

@@ -211,19 +211,51 @@ class _SQLAlchemy:
         await self._engine.dispose(close=False)
 
 
-class _Lent:
+_SENDS = frozenset(
+    ("execute", "executemany", "fetch", "fetchrow", "start", "commit", "rollback", "set_type_codec", "reset_type_codec")
+)
+"""The methods of asyncpg's objects with which SQLAlchemy sends something."""
+
+
+class _InTurn:
+    """An object of asyncpg whose messages take turns with those of the link: asyncpg refuses two at once."""
+
+    def __init__(self, link: Link, thing: Any) -> None:
+        self._link = link
+        self._thing = thing
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._thing, name)
+        if name not in _SENDS:
+            return found
+
+        async def send(*args: Any, **options: Any) -> Any:
+            async with self._link.turn:
+                return await found(*args, **options)
+
+        return send
+
+    async def cursor(self, *args: Any) -> "_InTurn":
+        """Open a cursor of a prepared statement."""
+        async with self._link.turn:
+            return _InTurn(self._link, await self._thing.cursor(*args))
+
+
+class _Lent(_InTurn):
     """An asyncpg connection that SQLAlchemy may use and not close: it is ours, also when it is gone."""
 
     def __init__(self, link: Link) -> None:
-        self._link = link
+        super().__init__(link, link.connection)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._link.connection, name)
+    def transaction(self, **options: Any) -> _InTurn:
+        """Return a transaction, or a savepoint in the step's own."""
+        return _InTurn(self._link, self._thing.transaction(**options))
 
-    async def prepare(self, text: str, **options: Any) -> Any:
+    async def prepare(self, text: str, **options: Any) -> "_Prepared":
         """Prepare a statement behind what has to come before each."""
         refuse_unsendable(text)
-        return _Prepared(await self._link.connection.prepare(self._link.lead() + text, **options))
+        async with self._link.turn:
+            return _Prepared(self._link, await self._thing.prepare(self._link.lead() + text, **options))
 
     async def close(self, **_: Any) -> None:
         """Keep it open."""
@@ -232,20 +264,15 @@ class _Lent:
         """Keep it open."""
 
 
-class _Prepared:
+class _Prepared(_InTurn):
     """A prepared statement of asyncpg whose error names the column of a value that Python does not have."""
-
-    def __init__(self, statement: Any) -> None:
-        self._statement = statement
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._statement, name)
 
     async def fetch(self, *args: Any, **options: Any) -> Any:
         """Return the rows."""
         try:
-            return await self._statement.fetch(*args, **options)
+            async with self._link.turn:
+                return await self._thing.fetch(*args, **options)
         except (ValueError, OverflowError) as error:
             if isinstance(error, asyncpg.InterfaceError):  # of an argument
                 raise
-            raise undecodable(error, self._statement.get_attributes(), "run a query") from error
+            raise undecodable(error, self._thing.get_attributes(), "run a query") from error

@@ -1,18 +1,23 @@
 """One connection of one's own: statements take turns on it, and text nobody waits for rides with what follows."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
 from migrator.adapters.postgres._errors import refuse_unsendable, translate, undecodable
-from migrator.core.errors import StatementFailed
+from migrator.core.errors import MigratorError, StatementFailed
 
 LIMIT = 30.0
 """Seconds that a short statement of ours may take; then the server counts as gone."""
+
+INTERVAL = 5.0
+"""Seconds between two messages that say that the holder of a connection lives; the server ends a session that is
+silent for much longer.
+"""
 
 _JOIN = "\n;\n"
 """A line of its own, because a text may end with a comment."""
@@ -66,11 +71,11 @@ class Link:
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
+        """Whoever sends something holds it: the driver refuses two statements at once."""
         self._ahead: list[Part] = []
         self.lead: Callable[[], str] = str
         """Gives what comes before each text, or raises where nothing may be sent any more."""
-        self._left_early = False
 
     @property
     def alive(self) -> bool:
@@ -125,9 +130,29 @@ class Link:
         if self._ahead:
             await self.execute("", doing)
 
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Tell the server every few seconds that we live, for the length of a block that may send nothing itself."""
+        ended = asyncio.Event()
+        keeper = asyncio.create_task(self._keep(ended), name="keep a session alive")
+        try:
+            yield
+        finally:
+            ended.set()  # and not cancelled: a late request to cancel could hit the statement after the ping
+            await asyncio.wait([keeper])
+
+    async def _keep(self, ended: asyncio.Event) -> None:
+        while self.alive:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL):
+                    await ended.wait()
+                return
+            with suppress(MigratorError):  # the next statement of the holder meets it, too
+                await self.ping()
+
     async def ping(self) -> None:
         """Tell the server that we live, unless a statement under way says as much. Sends nothing that waits."""
-        if self._turn.locked():
+        if self.turn.locked():
             return
         with suppress(StatementFailed):  # a transaction that failed answers, too
             await self._send(self.connection.execute, ("SELECT 1",), "keep the connection", [], LIMIT)
@@ -140,18 +165,14 @@ class Link:
         parts: list[Part],
         limit: float | None,
     ) -> Any:
-        async with self._turn:
+        async with self.turn:
             refuse_unsendable(args[0])
             lead = self.lead()
             args = (lead + args[0], *args[1:])
             try:
                 async with asyncio.timeout(limit) as scope:
-                    self._left_early = True
-                    result = await call(*args)
-                    self._left_early = False
-                    return result
+                    return await call(*args)
             except Exception as error:
-                self._left_early = False
                 if isinstance(error, TimeoutError) and scope.expired():
                     self.connection.terminate()
                 known = self._explained(error, doing, parts, len(lead))

@@ -14,10 +14,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 from zlib import crc32
 
-from migrator.adapters.postgres._link import LIMIT, Link
+from migrator.adapters.postgres._link import INTERVAL, LIMIT, Link
 from migrator.adapters.postgres._queries import Queries
 from migrator.adapters.postgres._tracker import PostgresTracker
-from migrator.core.errors import ConnectionLost, DatabaseError, LockHeld, LockLost
+from migrator.core.errors import ConfigError, ConnectionLost, DatabaseError, LockHeld, LockLost
 from migrator.core.protocols import Holder, Owner
 
 CLASS = 0x6D696772
@@ -107,7 +107,7 @@ class AdvisoryLock(_RowOfLock):
     """
 
     lease = math.inf
-    interval = 5.0
+    interval = INTERVAL
     held = False
 
     async def acquire(self, owner: Owner) -> int:
@@ -156,10 +156,12 @@ class LeaseLock(_RowOfLock):
         super().__init__(name, link, queries, tracker)
         self._beside = beside
         self._token = ""
-        self._until = 0.0
+        self._until = math.inf
+        """By our own clock; where another process holds the lease, as for a worker of a cluster, the fence says."""
 
     async def acquire(self, owner: Owner) -> int:
-        """Try once. Raises LockHeld with the holder."""
+        """Try once. Raises LockHeld with the holder, ConfigError where the pooler has no transactions."""
+        await self._need_transactions()
         await self._tracker.ensure()
         began = time.monotonic()
         rows = await self._ask("take", self._values(owner, LEASE))
@@ -167,6 +169,20 @@ class LeaseLock(_RowOfLock):
             raise await self._held()
         self._token, self._until = owner.token, began + LEASE
         return await self._took(rows[0])
+
+    async def _need_transactions(self) -> None:
+        """Refuse a pooler in statement mode: a transaction of several messages is cut there in the middle of a step."""
+        try:
+            await self._link.execute("BEGIN", "begin a transaction", limit=LIMIT)
+            await self._link.execute("COMMIT", "end a transaction", limit=LIMIT)
+        except DatabaseError as error:
+            if "statement pooling mode" not in error.message:
+                raise
+            raise ConfigError(
+                f"the address of {self._name} leads to a pooler in statement mode, which has no transactions",
+                state="Nothing was changed.",
+                hint="Give the server's own address as `direct_url` in migrator.toml, or a pooler in transaction mode.",
+            ) from error
 
     def label(self, run_id: str) -> str:
         """Return what comes before a statement that no fence guards: the next holder finds and ends it by this.
