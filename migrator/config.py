@@ -368,6 +368,7 @@ def _expanded(value: Any, path: str, file: Path, env: Mapping[str, str]) -> Any:
         return value
 
     def replace(match: re.Match[str]) -> str:
+        variables.refuse_odd(env, match["name"])
         found = env.get(match["name"]) or match["default"]
         if found is None:
             raise ConfigError(

@@ -1,6 +1,7 @@
 """ASKS: the command line. One module for each command, imported when it is called; `--help` reads their first lines."""
 
 import os
+import sys
 
 import click
 
@@ -69,9 +70,19 @@ def group() -> None:
     """Versioned, verified changes for PostgreSQL and MongoDB."""
 
 
+def _refuse_odd_words(words: list[str]) -> None:
+    """Raise UsageError for an argument that is not UTF-8: no database, log or JSON document could hold it."""
+    for number, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"argument {number} ({word!a}) is not UTF-8") from None
+
+
 def main() -> None:
     """Run the command line. A wrong option or argument ends with 3, as every wrong usage does."""
     try:
+        _refuse_odd_words(sys.argv[1:])
         group(standalone_mode=False)
     except click.exceptions.Exit as error:
         raise SystemExit(error.exit_code) from None

@@ -17,14 +17,18 @@ _SHORTEST = 3
 
 def text(env: Mapping[str, str], name: str) -> str:
     """Return a variable without the blanks around it, "" if it is not set. ConfigError if it is not UTF-8."""
-    value = env.get(name, "").strip()
-    if not is_utf8(value):
+    refuse_odd(env, name)
+    return env.get(name, "").strip()
+
+
+def refuse_odd(env: Mapping[str, str], name: str) -> None:
+    """Raise ConfigError if a variable is not UTF-8."""
+    if not is_utf8(env.get(name, "")):
         raise ConfigError(
             f"the environment variable {name} is not UTF-8 text",
             state="Nothing was changed.",
             hint=f"Set {name} to UTF-8 text.",
         )
-    return value
 
 
 def flag(env: Mapping[str, str], name: str) -> bool:

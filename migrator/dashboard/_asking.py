@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from migrator.config import Config
 from migrator.core.errors import DatabaseError, MigratorError
 from migrator.core.journal import FAILED, OK, RUNNING, Entry, Identity
+from migrator.core.utf8 import readable
 from migrator.dashboard._jobs import Job, Work
 from migrator.dashboard._plain import plain
 from migrator.dashboard._problems import Refusal
@@ -259,13 +260,13 @@ class Asking:
 
 
 def _instance() -> str:
-    return f"{socket.gethostname()} pid {os.getpid()}"
+    return f"{readable(socket.gethostname())} pid {os.getpid()}"
 
 
 def _left(entry: Entry) -> bool:
     """Say whether the server that did it was on this machine and is gone; in a container the next has its number."""
     host, _, pid = entry.instance.rpartition(" pid ")
-    if host != socket.gethostname() or not pid.isdigit():
+    if host != readable(socket.gethostname()) or not pid.isdigit():
         return False
     if int(pid) == os.getpid():
         return entry.entry_id < BORN

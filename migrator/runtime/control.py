@@ -10,6 +10,7 @@ from migrator.core.change import Change
 from migrator.core.errors import AmbiguousTarget, TargetNotFound, UsageError
 from migrator.core.protocols import Session
 from migrator.core.run import Run, State, Status
+from migrator.core.utf8 import readable
 from migrator.runtime.connections import Connections
 from migrator.runtime.deployment import owner_of
 from migrator.runtime.reading import state_in
@@ -81,12 +82,12 @@ class Controls:
                 state=_UNCHANGED,
                 hint=f"`migrator resume {change.run.run_id}` takes that back.",
             )
-        return await self._ask(change, lambda now: replace(now, desired=Desired.PAUSE, reason=reason), by)
+        return await self._ask(change, lambda now: replace(now, desired=Desired.PAUSE, reason=readable(reason)), by)
 
     async def resume(self, run: str = "", reason: str = "", databases: Sequence[str] = (), *, by: str = "") -> Change:
         """Let a change go on that was paused or cancelled: at once where somebody is at work, else in the next run."""
         change = await self._one("resume", run, databases, lambda change: change.control.desired is not Desired.RUN)
-        return await self._ask(change, lambda now: replace(now, desired=Desired.RUN, reason=reason), by)
+        return await self._ask(change, lambda now: replace(now, desired=Desired.RUN, reason=readable(reason)), by)
 
     async def cancel(self, run: str = "", reason: str = "", databases: Sequence[str] = (), *, by: str = "") -> Change:
         """End a change after the batch it is at. Its checkpoint is kept; nobody goes on until `resume`."""
@@ -97,7 +98,7 @@ class Controls:
                 hint='For example: `migrator cancel --reason "it slows the shop down"`; `migrator pause` needs none.',
             )
         change = await self._one("cancel", run, databases)
-        return await self._ask(change, lambda now: replace(now, desired=Desired.CANCEL, reason=reason), by)
+        return await self._ask(change, lambda now: replace(now, desired=Desired.CANCEL, reason=readable(reason)), by)
 
     async def tune(
         self, settings: Mapping[str, float], run: str = "", databases: Sequence[str] = (), *, by: str = ""

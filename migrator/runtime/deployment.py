@@ -21,6 +21,7 @@ from migrator.core.protocols import Owner, Tracker
 from migrator.core.refusals import unknown_keys
 from migrator.core.revision import Key, Revision, Script
 from migrator.core.run import Kind, Run, State, merged
+from migrator.core.utf8 import readable
 from migrator.runtime import directory, lease
 from migrator.runtime.connections import Connections
 from migrator.runtime.failures import Unanswered, answered
@@ -244,7 +245,8 @@ def notes(history: History, state: State) -> tuple[str, ...]:
 
 def owner_of(config: Config, actor: str = "") -> Owner:
     """Return who we are, with a fresh token. `actor` is the person for whom we act, "" for the user of this program."""
-    return Owner(uuid4().hex, socket.gethostname(), os.getpid(), actor or _user(), config.release)
+    host, user = readable(socket.gethostname()), readable(actor or _user())
+    return Owner(uuid4().hex, host, os.getpid(), user, readable(config.release))
 
 
 def _user() -> str:

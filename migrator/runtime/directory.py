@@ -10,6 +10,7 @@ from migrator.config import Database
 from migrator.core.errors import ConfigError, RevisionFileError
 from migrator.core.protocols import Capabilities
 from migrator.core.revision import Direction, Key, Revision, Script, checksum_of
+from migrator.core.utf8 import is_utf8, readable
 
 HEADS_LOCK = "heads.lock"
 """A file that git sees: two branches that add a child to one parent conflict in it."""
@@ -90,9 +91,18 @@ def _files(folder: str) -> Iterator[str]:
         for entry in entries:
             if entry.name.startswith((".", "_")):
                 continue
-            if entry.is_dir(follow_symlinks=False):
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if not is_folder and plugins.format_of(os.path.splitext(entry.name)[1]) is None:
+                continue
+            if not is_utf8(entry.name):
+                raise RevisionFileError(
+                    "the name is not UTF-8, so the tracker could not keep it",
+                    path=readable(entry.path),
+                    hint="Rename it; the name of a revision's file has no meaning.",
+                )
+            if is_folder:
                 yield from _files(entry.path)
-            elif plugins.format_of(os.path.splitext(entry.name)[1]) is not None:
+            else:
                 yield entry.path
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from migrator.core.logs import PARTS, Part, is_log_of, part_name, part_of
 from migrator.core.run import Run
+from migrator.core.utf8 import readable
 
 POLL = 0.2
 """Seconds between two looks at a log that is followed."""
@@ -111,7 +112,7 @@ class LogFiles:
         try:
             return _opened(folder / name)
         except FileNotFoundError:
-            elsewhere = run.host and run.host != socket.gethostname()
+            elsewhere = run.host and run.host != readable(socket.gethostname())
             there = f"; the run was on {run.host}, and so may its log be" if elsewhere else ""
             raise NoLog(f"its log file is not there (any more): {folder / name}{there}") from None
         except OSError as error:

@@ -11,6 +11,7 @@ from migrator.core.protocols import Holder, Tracker
 from migrator.core.report import DatabaseReport, lines_of, script_line
 from migrator.core.run import State, merged
 from migrator.core.scripts import Scripts, refuse_lookalikes
+from migrator.core.utf8 import readable
 from migrator.runtime import directory
 from migrator.runtime.connections import Connections
 from migrator.runtime.reading import state_in
@@ -94,7 +95,7 @@ class Questions:
             adapter = await self._connections.adapter(name)
             async with adapter.session() as session:
                 lock = session.lock
-                holders[name] = await (lock.evict(owner, reason) if reason else lock.holder())
+                holders[name] = await (lock.evict(owner, readable(reason)) if reason else lock.holder())
         return holders
 
     async def doctor(self, databases: Sequence[str] = ()) -> "Health":

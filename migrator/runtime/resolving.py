@@ -8,6 +8,7 @@ from migrator.core.history import History
 from migrator.core.outcome import Decision, Resolution
 from migrator.core.protocols import Databases
 from migrator.core.run import Effect, Kind, Run, State, Status
+from migrator.core.utf8 import readable
 from migrator.runtime import directory
 from migrator.runtime.runs import Held, new_id
 from migrator.runtime.verdict import Verdict, check
@@ -62,10 +63,10 @@ async def resolve(
         deploy_id=mine.deploy_id,
         fence=mine.fence,
     )
-    recorded = pending.moved(status, effect, reason=f"{decision}: {reason.strip()}")
+    recorded = pending.moved(status, effect, reason=readable(f"{decision}: {reason.strip()}"))
     await mine.session.tracker.record(recorded)
     if decision is Decision.RETRY and run.origin:
-        await _let_go_on(run, mine, reason.strip())
+        await _let_go_on(run, mine, readable(reason.strip()))
     return Resolution(run, said, recorded)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from migrator.core.errors import ConnectionFailed, DependencyMissing
+from migrator.core.errors import ConfigError, ConnectionFailed, DependencyMissing
+from migrator.core.utf8 import is_utf8
 from migrator.servers._kind import EXTRA_HINT, Kind
 from migrator.servers._state import read_state, serves
 
@@ -43,9 +44,15 @@ class Attached:
 def attach(kind: Kind, folder: Path) -> Attached:
     """Return a use of the folder's server, started where there is none. The caller closes it.
 
-    Raises DependencyMissing where it cannot run here, ConnectionFailed where it did not start within 60 seconds.
+    Raises DependencyMissing if it cannot run here, ConfigError if the name of the folder is not UTF-8, ConnectionFailed
+    if it did not start within 60 seconds.
     """
     _check(kind)
+    if not is_utf8(str(folder.absolute())):
+        raise ConfigError(
+            f"{folder.absolute()} is not UTF-8, so no embedded server can use it",
+            hint="Rename the folder, or give the address of a server in migrator.toml.",
+        )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = folder.resolve()
