@@ -123,7 +123,7 @@ class Config(msgspec.Struct, frozen=True):
     dry_run: bool
     debug: bool
     release: str = ""
-    hidden: Mask = Mask(())
+    hidden: Mask = msgspec.field(default_factory=lambda: Mask(()))
     logs: keeping.Logs = keeping.Logs()
     retention: Retention = Retention()
     notify: tuple[Channel, ...] = ()
@@ -135,7 +135,13 @@ class Config(msgspec.Struct, frozen=True):
     web: serving.Web = serving.Web()
 
     def mask(self) -> Mask:
-        """Return what hides this configuration's secrets in a text."""
+        """Return what hides the secrets of this configuration in a text, as it is now: a program may have made it, or
+        changed a part of it.
+        """
+        found = {secret for database in self.databases.values() for secret in database.url.secrets()}
+        probes = [str(database.throttle.get("http", "")) for database in self.databases.values()]
+        found |= observing.secrets(self.notify, self.metrics, probes)
+        self.hidden.learn({*found, *(repr(secret)[1:-1] for secret in found)})
         return self.hidden
 
     @property
@@ -248,7 +254,7 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         dry_run=variables.flag(env, "DRY_RUN"),
         debug=debug,
         release=variables.text(env, "RELEASE"),
-        hidden=_mask(tables, databases.values()),
+        hidden=_written(tables.databases.values()),
         logs=keeping.logs(tables.logs, root),
         retention=keeping.retention(tables.retention, env),
         execution=_execution(tables.execution),
@@ -282,13 +288,10 @@ def _environment(tables: FileTables, source: str, env: Mapping[str, str]) -> str
     return name
 
 
-def _mask(tables: FileTables, databases: Iterable[Database]) -> Mask:
-    """Return what hides the passwords: as they are, as they stand in the addresses, and as a repr shows them."""
-    found = {secret for database in databases for secret in database.url.secrets()}
-    written = [address for table in tables.databases.values() for address in (table.url, table.direct_url)]
-    found |= {match[1] for address in written if (match := _WRITTEN.fullmatch(address))}
-    probes = [str(table.throttle.get("http", "")) for table in tables.databases.values()]
-    found |= observing.secrets(tables.notify, tables.metrics, probes)
+def _written(tables: Iterable[DatabaseTable]) -> Mask:
+    """Return what hides the passwords as they are written in the addresses; `Config.mask` adds their other forms."""
+    written = [address for table in tables for address in (table.url, table.direct_url)]
+    found = {match[1] for address in written if (match := _WRITTEN.fullmatch(address))}
     return Mask({*found, *(repr(secret)[1:-1] for secret in found)})
 
 

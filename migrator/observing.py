@@ -1,7 +1,7 @@
 """`[notify.NAME]`, `[metrics]` and `[tracing]` of migrator.toml: as they are written, and checked."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Literal
@@ -84,10 +84,10 @@ def metrics(table: MetricsTable, root: Path) -> Metrics:
     return Metrics(root / table.textfile if table.textfile else None, table.push, table.job, table.listen)
 
 
-def secrets(tables: Mapping[str, NotifyTable], table: MetricsTable, probes: Iterable[str]) -> set[str]:
+def secrets(channels: Sequence[Channel], metrics: Metrics, probes: Iterable[str]) -> set[str]:
     """Return what must never be shown: keys, passwords, and addresses that are secrets as a whole."""
-    found = {each.secret for each in tables.values()}
-    for address in [table.push, *probes, *(each.url for each in tables.values())]:
+    found = {each.secret for each in channels}
+    for address in [metrics.push, *probes, *(each.url for each in channels)]:
         found |= _secret_parts(address)
     return found
 

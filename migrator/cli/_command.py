@@ -64,10 +64,12 @@ class Console:
 
         from migrator.notifiers.log import Log, configure
         from migrator.runtime.migrator import Migrator
+        from migrator.runtime.runlog import hear_warnings
 
         config = self.config()
         level = {0: config.log_level, 1: "INFO"}.get(self.verbose, "DEBUG")
         configure(level, config.log_format, self.mask, config.logs.level)
+        hear_warnings()
         if lock_timeout is not None:
             config = msgspec.structs.replace(config, lock_timeout=lock_timeout)
         notifiers: list[Notifier] = [Log()]
@@ -81,7 +83,9 @@ class Console:
     def log(self, config: "Config") -> None:
         """Send the log of a command that runs until it is stopped to stderr: what it does, or with --quiet errors."""
         from migrator.notifiers.log import configure
+        from migrator.runtime.runlog import hear_warnings
 
+        hear_warnings()
         level = "ERROR" if self.quiet else "DEBUG" if self.verbose else "INFO"
         configure(level, config.log_format, self.mask)
 

@@ -49,6 +49,7 @@ The number is the exit code of the command that ends with it.
     └── Stopped                     130   Ctrl-C or SIGTERM
 """
 
+import copyreg
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -66,6 +67,13 @@ class MigratorError(Exception):
         self.message = message
         self.state = state
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy every error of the tree with all its fields, whatever its constructor takes.
+
+        The driver's own error, its cause, stays behind, as with every exception.
+        """
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
     def details(self) -> Mapping[str, Any]:
         """Return the fields of this error beside the common four, for `--json`."""

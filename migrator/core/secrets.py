@@ -29,14 +29,18 @@ class Mask:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Replace these, too, from now on, wherever this mask is in use: a script's parameters come late."""
-        self._secrets |= {secret for secret in secrets if secret}
+        new = {secret for secret in secrets if secret} - self._secrets
+        if not new:
+            return
+        self._secrets |= new
         forms = sorted(self._secrets, key=len, reverse=True)
         parts = [rf"(?<!\w){re.escape(form)}(?!\w)" if form.isalnum() else re.escape(form) for form in forms]
-        self._pattern = re.compile("|".join(parts)) if parts else None
+        self._pattern = re.compile("|".join(parts))
 
     def __call__(self, text: str) -> str:
         """Return the text with every secret replaced, and such that a database and a terminal can take it."""

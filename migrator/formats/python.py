@@ -36,7 +36,7 @@ def load(text: str, path: str) -> Script:
     """
     plain = unix_lines(text)
     header = read(plain, path)
-    module = _run(plain, path, header.revision)
+    module = _run(plain, path)
     if _defined(module, "upgrade"):
         script = Script.of({name: getattr(module, name) for name in header.functions})
     else:
@@ -79,20 +79,16 @@ def _defined(module: ModuleType, name: str) -> bool:
     return name in vars(module)
 
 
-def _run(text: str, path: str, revision: str) -> ModuleType:
-    """Run a text as a module that dataclasses and pickle can find by its name."""
+def _run(text: str, path: str) -> ModuleType:
+    """Run a text as a module that dataclasses and pickle can find by its name, in other processes too."""
     import sys
-    from pathlib import Path
-    from zlib import crc32
 
-    module = ModuleType(f"migrator_revision_{revision}_{crc32(f'{path}:{text}'.encode()):08x}")
-    if Path(path).exists():
-        module.__file__ = str(Path(path).absolute())
-    else:
-        _remember_lines(text, path)
+    from migrator.formats._loaded import execute, name_of
+
+    module = ModuleType(name_of(text, path))
     sys.modules[module.__name__] = module
     try:
-        exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - this is what a script is
+        execute(module, text, path)
     except BaseException as error:
         del sys.modules[module.__name__]
         refused = _refused(error, path)
@@ -100,13 +96,6 @@ def _run(text: str, path: str, revision: str) -> ModuleType:
             raise
         raise refused from error
     return module
-
-
-def _remember_lines(text: str, path: str) -> None:
-    """Let tracebacks show the lines of a file that is only in the tracker."""
-    import linecache
-
-    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
 
 
 def _refused(error: BaseException, path: str) -> RevisionFileError | None:

@@ -214,19 +214,17 @@ class _Ear(logging.Handler):
     def _enter(self) -> Callable[[], None]:
         """Sit down everywhere, and return what leaves everything as it was."""
         root, scripts, hears = logging.getLogger(), logging.getLogger(SCRIPTS.rstrip(".")), _Scripts(self)
-        level, propagate, show = scripts.level, scripts.propagate, warnings.showwarning
+        level, propagate = scripts.level, scripts.propagate
         root.addHandler(self)
         scripts.addHandler(hears)
         scripts.setLevel(logging.DEBUG)
         scripts.propagate = False
-        warnings.showwarning = _shower(show)
 
         def leave() -> None:
             root.removeHandler(self)
             scripts.removeHandler(hears)
             scripts.setLevel(level)
             scripts.propagate = propagate
-            warnings.showwarning = show
 
         return leave
 
@@ -269,15 +267,23 @@ def own_log(name: str, logs: RunLogs, logger: logging.Logger) -> Iterator[Callab
             file.close()
 
 
-def _shower(show: Callable[..., Any]) -> Callable[..., None]:
-    """Return what shows a warning, and tells the run in which it was raised."""
+def hear_warnings() -> None:
+    """Tell each run the warnings that are raised in it, from now on; they are shown as before.
 
-    def shown(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
+    This changes the whole program, so it is for programs that are ours: the commands.
+    """
+    if not isinstance(warnings.showwarning, _Shower):
+        warnings.showwarning = _Shower(warnings.showwarning)  # type: ignore[assignment] # it takes more
+
+
+class _Shower:
+    def __init__(self, show: Callable[..., Any]) -> None:
+        self._show = show
+
+    def __call__(self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
         log = _RUN.get()
         if log is not None:
             text = f"{filename}:{lineno}: {category.__name__}: {message}"
             with suppress(Exception):
                 log.hear(logging.LogRecord("warnings", logging.WARNING, filename, lineno, text, (), None))
-        show(message, category, filename, lineno, *more)
-
-    return shown
+        self._show(message, category, filename, lineno, *more)

@@ -1,8 +1,10 @@
 """The tree of errors, as it is drawn and as it is."""
 
+import copy
 import inspect
+import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -109,3 +111,16 @@ def test_an_exit_code_of_its_own() -> None:
 def test_unsaid_is_empty() -> None:
     """What nobody said is an empty text, never None."""
     assert (MigratorError("what").state, MigratorError("what").hint) == ("", "")
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_travels(kind: type[MigratorError], again: Callable[[MigratorError], MigratorError]) -> None:
+    """Pickled and copied, as process pools and task queues do it, every error keeps all that it says."""
+    error = made(kind)
+    error.exit_code = 42
+    error.add_note("in the queue")
+    found = again(error)
+    assert (type(found), found.args, str(found)) == (kind, error.args, str(error))
+    assert found.as_dict() == error.as_dict()
+    assert found.__notes__ == ["in the queue"]

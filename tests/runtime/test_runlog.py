@@ -21,7 +21,7 @@ from migrator.keeping import Logs
 from migrator.notifiers._lines import cleaned, formatter, own
 from migrator.runtime._logfile import LogFile
 from migrator.runtime.logfiles import LogFiles
-from migrator.runtime.runlog import RunLogs
+from migrator.runtime.runlog import RunLogs, hear_warnings
 
 SECRET = "p@ss w0rd"
 LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] \[(\w+)\] \[(\w+)\] (.*)")
@@ -40,6 +40,7 @@ def script(name: str) -> logging.Logger:
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Show no warning to whoever runs the tests; they are raised on purpose."""
     monkeypatch.setattr(warnings, "showwarning", lambda *_: None)
+    hear_warnings()
 
 
 @pytest.fixture
