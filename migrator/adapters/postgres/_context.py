@@ -52,6 +52,8 @@ class Context(ContextBase):
         self._queries = queries
         self._path = run.path if run else ""
         self._sqlalchemy: _SQLAlchemy | None = None
+        self._unsent = False
+        """Whether the text of an SQL file waits to be sent."""
 
     async def only_read(self) -> None:
         """Let the server refuse what would be written outside of a batch; a pooler's connection is not ours to set."""
@@ -107,12 +109,13 @@ class Context(ContextBase):
     async def script(self, text: str) -> None:
         """Run the section of an SQL file.
 
-        In a transaction it is sent together with what follows. Outside of one each statement is sent by itself, by the
-        extended protocol, in which the server refuses a text of several.
+        In a transaction it is sent together with what follows in the same step. Outside of one each statement is sent
+        by itself, by the extended protocol, in which the server refuses a text of several.
         """
         if self.run is not None and self.run.transactional:
             await self._count(text)
             self._link.later(text, self._path)
+            self._unsent = True
             return
         parts = statements(text, self._path)
         self.total = len(parts)
@@ -137,7 +140,14 @@ class Context(ContextBase):
             self._sqlalchemy = await _SQLAlchemy.start(self._link, autocommit=not self._link.in_transaction)
 
     async def settle(self) -> None:
-        """Write what SQLAlchemy's session has not written yet, into the step's own transaction."""
+        """Write what SQLAlchemy's session has not written yet, into the step's own transaction, and send an SQL file.
+
+        It is not sent with the commit, though that would save a round trip: the step's time limit and a signal end it,
+        and neither may end a commit. Deferred constraints are checked with it for the same reason.
+        """
+        if self._unsent:
+            self._unsent = False
+            await self._link.execute("SET CONSTRAINTS ALL IMMEDIATE", "run the script")
         if self._sqlalchemy is not None:
             await self._sqlalchemy.settle()
 
