@@ -29,6 +29,7 @@ class ContextBase:
     def __init__(self, run: Run | None, databases: Databases | None) -> None:
         self.run = run
         self.touched = False
+        self.checked = False
         self.sent = 0
         self.total = 0
         self._databases = databases
@@ -53,7 +54,13 @@ class ContextBase:
         return None
 
     def check(self, ok: object, message: str) -> None:
-        """Raise CheckFailed with the message unless `ok` is true. For `verify`, and for assumptions in `upgrade`."""
+        """Raise CheckFailed with the message unless `ok` is true. For `verify`, and for assumptions in `upgrade`.
+
+        What has to be awaited is refused: it would be true whatever the answer.
+        """
+        self.checked = True
+        if hasattr(ok, "__await__"):
+            raise CheckFailed(f"ctx.check was given {type(ok).__name__} and no answer: write `await` in it ({message})")
         if not ok:
             raise CheckFailed(message)
 

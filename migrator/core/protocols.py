@@ -88,6 +88,9 @@ class Context(Protocol):
     touched: bool
     """Whether anything was sent to the database, so that a failure may have left something behind."""
 
+    checked: bool
+    """Whether the script has called `check`; a `verify` that returns nothing must have."""
+
     @property
     def progress(self) -> "Mapping[str, Any] | None":
         """Return how many `statements` the script has sent, `of` how many; None where the adapter does not see them."""

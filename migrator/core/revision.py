@@ -142,9 +142,9 @@ class Validation(NamedTuple):
 class Script:
     """The functions of a revision, loaded; each takes the context.
 
-    A file may hold one subclass of it in place of the functions. `verify` returns a bool, an Effect or None;
-    `validate` a Validation or None. `setup` runs before the work and in the same transaction, `cleanup` after it in
-    any case, outside. `Params` is the type of `ctx.params`.
+    A file may hold one subclass of it in place of the functions. `verify` returns True or False, an Effect, or None
+    after at least one `ctx.check`; `validate` a Validation or None. `setup` runs before the work and in the same
+    transaction, `cleanup` after it in any case, outside. `Params` is the type of `ctx.params`.
     """
 
     upgrade: Function

@@ -1,6 +1,7 @@
 """Asking a script's verify."""
 
 from contextvars import Context
+from inspect import iscoroutine
 from typing import Any
 
 from migrator.core.errors import ConnectionLost, LockLost, OutcomeUnknown
@@ -8,6 +9,9 @@ from migrator.core.revision import Script
 from migrator.core.run import Effect
 from migrator.runtime.calling import call
 from migrator.runtime.failures import said
+
+_SHOWN = 40
+"""Characters of a wrong answer that are shown; a longer one may hold rows."""
 
 
 class Verdict(Exception):
@@ -19,9 +23,13 @@ class Verdict(Exception):
 
 
 async def check(script: Script, context: Any, within: Context | None = None) -> None:
-    """Ask a script's verify. Raises Verdict where it says no or raises; a lost connection leaves as it is."""
+    """Ask a script's verify: True is yes, and so is Effect.FULL, or None after a `ctx.check`.
+
+    Raises Verdict where it says no, raises, or returns anything else; a lost connection leaves as it is.
+    """
     if script.verify is None:
         return
+    context.checked = False
     try:
         answer = await call(script.verify, context, within)
     except Exception as error:
@@ -29,7 +37,21 @@ async def check(script: Script, context: Any, within: Context | None = None) -> 
         if isinstance(known, ConnectionLost | LockLost | OutcomeUnknown):
             raise known from error
         raise Verdict(f"verify failed: {said(known, getattr(context.run, 'path', ''))}") from error
-    if answer is False:
-        raise Verdict("verify returned False")
-    if isinstance(answer, Effect) and answer is not Effect.FULL:
-        raise Verdict(f"verify says that the effect is {answer}", answer)
+    if isinstance(answer, Effect):
+        if answer is not Effect.FULL:
+            raise Verdict(f"verify says that the effect is {answer}", answer)
+    elif answer is None:
+        if not context.checked:
+            raise Verdict("verify returned None and called no ctx.check: it must return True or False")
+    elif answer is not True:
+        raise Verdict("verify returned False" if answer is False else f"verify returned {_odd(answer)}")
+
+
+def _odd(answer: object) -> str:
+    """Return what is wrong with an answer that is neither a bool nor an Effect."""
+    if iscoroutine(answer):
+        answer.close()
+        return "a coroutine that was not awaited: write `return await ...`"
+    shown = repr(answer)
+    kind = type(answer).__name__
+    return f"{shown if len(shown) <= _SHOWN else f'a value of type {kind}'}: it must return True or False"
