@@ -201,7 +201,7 @@ def test_a_user_who_may_only_read(guarded: Member, ground_at: Callable[..., Grou
     ground.direct(f"mongodb://reader:pw@{guarded.host}/shop?authSource=admin")
     result = ground.project.run("upgrade", "head")
     assert result.exit_code == 5, result
-    assert "readWrite and dbAdmin" in result.text
+    assert "readWrite on this database" in result.text
     told = ground.project.run("doctor")
     assert told.exit_code != 0
     assert "may not" in told.text

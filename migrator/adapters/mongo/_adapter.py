@@ -18,7 +18,7 @@ from migrator.adapters.mongo._client import Client
 from migrator.adapters.mongo._context import Context
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._examine import examined, unreachable
-from migrator.adapters.mongo._options import FILES, checked
+from migrator.adapters.mongo._options import FILES, checked, ignored, need_members
 from migrator.adapters.mongo._session import MongoSession
 from migrator.adapters.mongo._work import Work
 from migrator.core.errors import ConfigError, MigratorError
@@ -52,6 +52,7 @@ class MongoAdapter:
     def __init__(self, name: str, url: Url, *, pool: int, connect_timeout: float, release: str) -> None:
         self._name = name
         self._url = checked(name, url)
+        self._ignored = ignored(url)
         self._pool = pool
         self._connect_timeout = connect_timeout
         # Unique, so that the commands of this client can be found on the server and ended.
@@ -113,7 +114,7 @@ class MongoAdapter:
         try:
             async with self._shared.hold() as connected:
                 with translated(f"{self._name}: look at the server", secrets=self._url.secrets()):
-                    return await examined(self._database(connected))
+                    return [*await examined(self._database(connected)), *self._ignored]
         except MigratorError as error:
             return unreachable(error)
 
@@ -132,6 +133,7 @@ class MongoAdapter:
                 with pymongo.timeout(self._connect_timeout):
                     hello = await client.admin.command("hello")
                     await client.get_database(self._url.database).command("ping")
+                need_members(self._name, self._url, hello)
             except BaseException:
                 # pymongo leaves the socket open that its monitor is just connecting; a refused one is done in no time.
                 await asyncio.sleep(PAUSE)

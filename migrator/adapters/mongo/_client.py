@@ -3,26 +3,33 @@
 pymongo sends a command without `session=` in the session that is bound (`AsyncClientSession.bind`), but chooses the
 write concern and the read preference of the command before it looks for that session. Inside a transaction the server
 refuses both. So these classes look for the session first: read and write concerns belong to the transaction there,
-wherever they come from: the address, `with_options`, `get_collection`.
+wherever they come from: the address, `with_options`, `get_collection`. And an error about a collection names it.
 
 The overridden names are private in pymongo, which has no public ones. Should they change, the refusals return, which
 tests notice.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pymongo.asynchronous.client_session import _SESSION, AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.asynchronous.mongo_client import AsyncMongoClient
+from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference, _ServerMode
 from pymongo.results import ClientBulkWriteResult
+from pymongo.server_type import SERVER_TYPE
+from pymongo.topology_description import TOPOLOGY_TYPE
 from pymongo.write_concern import WriteConcern
 
 from migrator.core.errors import UsageError
 
 Row = dict[str, Any]
+INDIRECT = "Remove directConnection from the address, or name the primary in it."
+"""What to do if the address leads to a secondary alone."""
 
 
 class Client(AsyncMongoClient[Row]):
@@ -61,6 +68,11 @@ class Client(AsyncMongoClient[Row]):
 class Database(AsyncDatabase[Row]):
     """A database of such a client."""
 
+    async def _command(self, conn: Any, command: Any, value: Any = 1, *args: Any, **options: Any) -> Any:
+        first = value if isinstance(command, str) else next(iter(command.values()), None)
+        with _named(f"{self.name}.{first}" if isinstance(first, str) else ""):
+            return await super()._command(conn, command, value, *args, **options)
+
     def _write_concern_for(self, session: Any) -> WriteConcern:
         return _acknowledged(super()._write_concern_for(session or _bound(self)))
 
@@ -87,6 +99,10 @@ class Database(AsyncDatabase[Row]):
 class Collection(AsyncCollection[Row]):
     """A collection of such a database."""
 
+    async def _command(self, *args: Any, **options: Any) -> Any:
+        with _named(self.full_name):
+            return await super()._command(*args, **options)
+
     def _write_concern_for(self, session: Any) -> WriteConcern:
         return _acknowledged(super()._write_concern_for(session or _bound(self.database)))
 
@@ -102,9 +118,28 @@ class Collection(AsyncCollection[Row]):
         return _collection(super().with_options(*args, **options))
 
 
+@contextmanager
+def _named(namespace: str) -> Iterator[None]:
+    """Note in the server's answer which collection a command was about: its text often does not name it."""
+    try:
+        yield
+    except OperationFailure as error:
+        if namespace and isinstance(error.details, dict):
+            error.details.setdefault("ns", namespace)
+        raise
+
+
 def admin(db: AsyncDatabase[Row]) -> AsyncDatabase[Row]:
     """Return the database for questions about the server: of the primary, without a read concern of the address."""
     return db.client.get_database("admin", read_preference=ReadPreference.PRIMARY, read_concern=ReadConcern())
+
+
+def followed(client: AsyncMongoClient[Row]) -> bool:
+    """Return whether the only server that the client talks to is a secondary, as far as the driver knows."""
+    topology = client.topology_description
+    single = topology.topology_type == TOPOLOGY_TYPE.Single
+    servers = topology.server_descriptions().values()
+    return single and any(each.server_type == SERVER_TYPE.RSSecondary for each in servers)
 
 
 def _bound(database: AsyncDatabase[Row]) -> AsyncClientSession | None:

@@ -17,7 +17,7 @@ _SUCCESS = {"status": Status.SUCCESS.value, "superseded_by": ""}
 
 async def create(db: AsyncDatabase[dict[str, Any]]) -> None:
     """Create collections, validator and indexes where they are missing."""
-    if not await _made(db, TRACKER, validator=VALIDATOR):
+    if not await _made(db, TRACKER, validator=VALIDATOR) and not await _is_guarded(db):
         await db.command({"collMod": TRACKER, "validator": VALIDATOR})
     await ours(db, TRACKER).create_indexes(
         [
@@ -30,6 +30,12 @@ async def create(db: AsyncDatabase[dict[str, Any]]) -> None:
     )
     beside = [ours(db, each) for each in (CHECKPOINTS, FAILURES)]
     await asyncio.gather(_made(db, CONTROLS), *(each.create_index("origin", name="origin") for each in beside))
+
+
+async def _is_guarded(db: AsyncDatabase[dict[str, Any]]) -> bool:
+    """Return whether the collection has the validator: to change one is a privilege that few users have."""
+    found = [each async for each in await db.list_collections(filter={"name": TRACKER})]
+    return any(each["options"].get("validator") == VALIDATOR for each in found)
 
 
 async def _made(db: AsyncDatabase[dict[str, Any]], collection: str, **options: Any) -> bool:

@@ -60,6 +60,7 @@ CODES: Mapping[int, type[core.DatabaseError]] = {
     **dict.fromkeys(_RETRYABLE, core.TransactionAborted),
     **dict.fromkeys(_USED_UP, core.ResourcesExhausted),
     13: core.PermissionDenied,
+    **dict.fromkeys((79, 100), core.StatementFailed),  # a write concern that this set never satisfies
     263: core.StatementFailed,
 }
 """What the server's numbers mean where they say more than the driver's class."""
@@ -68,15 +69,18 @@ _HINTS: Mapping[type[core.MigratorError], str] = {
     core.ConnectionFailed: "Check that the server runs, the host and the port, and the network between.",
     core.ConnectionLost: "Run the command again; it first reads what the tracker says.",
     core.AuthenticationFailed: "Check user and password, and authSource where the user lives in another database.",
-    core.PermissionDenied: "Grant the user readWrite and dbAdmin on this database.",
+    core.PermissionDenied: "Grant the user readWrite on this database, and dbAdmin for collMod and validators.",
     core.StatementTimeout: "Raise `timeout` in the revision, or do the work in smaller parts.",
     core.OutcomeUnknown: "Run the command again; it first reads what the tracker says.",
     core.ResourcesExhausted: "Make room on the server (its disk, or its memory), then run the command again.",
     core.ConfigError: "Check the address of the database.",
     core.TransactionAborted: "Run the command again; by default a transaction may last 60 seconds.",
 }
-_NAME_CODES = frozenset({13, 26, 27, 48, 59, 67, 73, 85, 86, 40324})
+_NAME_CODES = frozenset({13, 20, 26, 27, 48, 59, 67, 73, 79, 85, 86, 263, 40324})
 """Server errors whose quoted words are names, not values."""
+
+_UNNAMED = frozenset({26, 27, 48, 67, 85, 86})
+"""Server errors about a collection or its indexes, whose text often does not name the collection."""
 
 _SILENT_CODES = frozenset({241, 121})
 """Server errors that quote values without quotation marks."""
@@ -86,6 +90,11 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _DOUBLE = re.compile(r"\"[^\"]*\"")
 _DUPLICATE = re.compile(r"collection: (?P<collection>\S+) index: (?P<index>\S+)")
 _DATE = re.compile(r"\byear\b|datetime")
+_TECHNICAL = re.compile(r", Timeout:| \(configured timeouts:|, full error:")
+"""Where the driver's text stops being for people."""
+
+_INDEX = re.compile(r"(Requested|existing) index: \{[^{}]*key: \{[^{}]*\}, name: \"(?P<name>[^\"]*)\"")
+_INDEX_CONFLICTS = (85, 86)
 _TYPE = re.compile(r"of type: (<class '[\w.]+'>)")
 
 
@@ -138,11 +147,16 @@ def explain(
     if aborted and kind is core.OutcomeUnknown:
         kind = core.TransactionAborted
     message, hint = f"{what}: {text}", _HINTS.get(kind, "")
-    if code == 263:  # noqa: PLR2004 - OperationNotSupportedInTransaction
-        message = f"{what}: MongoDB does not do this inside a transaction. {NOT_IN_TRANSACTION}."
-        hint = "Write `transaction = False` in the revision, or move that command into a revision of its own."
+    if code == 263 or (code == 20 and "transaction" in text):  # noqa: PLR2004 - not supported in a transaction
+        message = f"{what}: {text.rstrip('.')}. {NOT_IN_TRANSACTION}."
+        hint = "Do it in a revision with `transaction = False`, outside of batches, which are transactions too."
+    if code in _INDEX_CONFLICTS:
+        hint = "Drop the existing index first, or give the new one another name."
+    if code in (79, 100):
+        message = f"{what}: the write was done, but this replica set never satisfies its write concern ({text})"
+        hint = "Correct `w` in the address of the database, or in the revision."
     if kind is core.ConnectionLost and (code in _STEPPED_DOWN or isinstance(error, driver.NotPrimaryError)):
-        message = f"{what}: the server stepped down as primary in the middle of it ({text})"
+        message = f"{what}: the server is not the primary, or not any more ({text})"
     if issubclass(kind, core.DatabaseError):
         ours = (core.TransactionAborted if aborted else kind)(message, code=str(code or ""), hint=hint)
         ours.exit_code = kind.exit_code
@@ -187,7 +201,7 @@ def _said(error: Exception) -> tuple[int, str]:
     if isinstance(error, driver.EncryptionError):
         return 0, "client-side encryption failed"
     if not isinstance(error, driver.OperationFailure):
-        return 0, str(error).partition(", Timeout:")[0].partition(" (configured timeouts:")[0]
+        return 0, _TECHNICAL.split(str(error))[0]
     first = _first(error)
     code = int(first.get("code") or error.code or 0)
     return code, _shown(code, first)
@@ -211,10 +225,14 @@ def _shown(code: int, said: Mapping[str, Any]) -> str:
         return _duplicate(text)
     if code in _SILENT_CODES or not text:
         return name if code != 121 else "a document does not satisfy the validator"  # noqa: PLR2004
+    if code in _INDEX_CONFLICTS:
+        text = _INDEX.sub(r"\1 index: \g<name>{", text)
     before = ""
     while before != text:
         before, text = text, _BRACES.sub("(…)", text)
-    return (_DOUBLE if code in _NAME_CODES else _QUOTED).sub("…", text)
+    text = (_DOUBLE if code in _NAME_CODES else _QUOTED).sub("…", text)
+    namespace = str(said.get("ns") or "")
+    return f"{text} (collection {namespace})" if namespace and code in _UNNAMED and namespace not in text else text
 
 
 def _duplicate(text: str) -> str:

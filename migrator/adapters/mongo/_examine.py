@@ -1,15 +1,19 @@
 """What `doctor` says of a MongoDB server. Only reads."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 import pymongo
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
+from pymongo.topology_description import TOPOLOGY_TYPE
 
+from migrator.adapters.mongo._client import INDIRECT, followed
 from migrator.adapters.mongo._rows import LOCK, TRACKER, VERSION
-from migrator.adapters.mongo._work import ours
+from migrator.adapters.mongo._work import PAUSE, ours
 from migrator.core.errors import MigratorError
 from migrator.core.protocols import Finding, Findings
 
@@ -18,8 +22,15 @@ SKEW = 2.0
 """Seconds that the clocks of server and client may differ before it is said."""
 
 OLDEST = (5, 0)
-NEEDED = frozenset({"find", "insert", "update", "createCollection", "createIndex", "collMod"})
-"""What a user must be allowed on the database."""
+SETTLING = 1.0
+"""Seconds in which the driver gets to know the other members of a set."""
+
+_GRANT = "Grant the user readWrite on this database."
+WRITES = frozenset({"find", "insert", "update"})
+CREATES = frozenset({"createCollection", "createIndex"})
+"""What a user must be allowed on each of the tracker's collections: always, and to create it. An upgrade asks for no
+more; collMod is only for revisions that use it.
+"""
 
 
 def unreachable(error: MigratorError) -> Findings:
@@ -38,16 +49,22 @@ async def examined(db: AsyncDatabase[dict[str, Any]]) -> Findings:
         lock = {row["_id"]: row async for row in ours(db, LOCK).find({"_id": {"$in": ["tracker", "fence"]}})}
         return [
             _version(built),
-            *_topology(hello, _reachable(db)),
-            _rights(allowed["authInfo"], db.name),
+            *(await _topology(db, hello)),
+            _rights(allowed["authInfo"], db.name, new="tracker" not in lock),
             await _tracker(db, lock),
             _clock(hello["localTime"].replace(tzinfo=UTC), before, after),
         ]
 
 
-def _reachable(db: AsyncDatabase[dict[str, Any]]) -> int:
-    servers = db.client.topology_description.server_descriptions().values()
-    return sum(1 for each in servers if each.server_type_name in {"RSPrimary", "RSSecondary"})
+async def _reachable(db: AsyncDatabase[dict[str, Any]], needed: int) -> int:
+    """Return how many members with data answer, as soon as there are enough."""
+    deadline = monotonic() + SETTLING
+    while True:
+        servers = db.client.topology_description.server_descriptions().values()
+        found = sum(1 for each in servers if each.server_type_name in {"RSPrimary", "RSSecondary"})
+        if found >= needed or monotonic() > deadline:
+            return found
+        await asyncio.sleep(PAUSE)
 
 
 def _version(built: Mapping[str, Any]) -> Finding:
@@ -57,7 +74,7 @@ def _version(built: Mapping[str, Any]) -> Finding:
     return Finding("ok", "version", f"MongoDB {version}")
 
 
-def _topology(hello: Mapping[str, Any], reachable: int) -> Findings:
+async def _topology(db: AsyncDatabase[dict[str, Any]], hello: Mapping[str, Any]) -> Findings:
     if hello.get("msg") == "isdbgrid":
         return [Finding("ok", "topology", "a sharded cluster, through mongos: transactions are possible")]
     if "setName" not in hello:
@@ -65,31 +82,44 @@ def _topology(hello: Mapping[str, Any], reachable: int) -> Findings:
         return [Finding("warn", "topology", text, "Start mongod with --replSet; one member is enough.")]
     members = len(hello.get("hosts", ())) + len(hello.get("passives", ()))
     arbiters = len(hello.get("arbiters", ()))
-    text = f"replica set {hello['setName']} of {members + arbiters}, {reachable} with data within reach"
-    return [Finding("ok", "topology", text), _majority(members, arbiters, reachable)]
+    text = f"replica set {hello['setName']} of {members + arbiters}"
+    if followed(db.client):
+        return [Finding("fail", "topology", f"{text}, through a secondary, which takes no writes", INDIRECT)]
+    if db.client.topology_description.topology_type == TOPOLOGY_TYPE.Single and members > 1:
+        return [Finding("ok", "topology", f"{text}, of which the address names one alone (directConnection=true)")]
+    needed = min((members + arbiters) // 2 + 1, members)
+    reachable = await _reachable(db, needed)
+    text = f"{text}, {reachable} with data within reach"
+    return [Finding("ok", "topology", text), _majority(needed, reachable)]
 
 
-def _majority(members: int, arbiters: int, reachable: int) -> Finding:
-    needed = (members + arbiters) // 2 + 1
-    if reachable >= min(needed, members):
+def _majority(needed: int, reachable: int) -> Finding:
+    if reachable >= needed:
         return Finding("ok", "majority", "a write can reach a majority")
     text = f"{reachable} members with data are within reach, a majority write needs {needed}"
-    return Finding("fail", "majority", text, "Bring the missing members back.")
+    return Finding("fail", "majority", text, "Start the missing members, or mend the network to them.")
 
 
-def _rights(told: Mapping[str, Any], database: str) -> Finding:
+def _rights(told: Mapping[str, Any], database: str, *, new: bool) -> Finding:
     if not told["authenticatedUsers"]:
         return Finding("ok", "privileges", "the server asks for no user")
+    needed = WRITES | CREATES if new else WRITES
+    missing = sorted({action for each in (TRACKER, LOCK) for action in needed - _granted(told, database, each)})
+    if missing:
+        text = f"the user may not {', '.join(missing)} on {database}"
+        return Finding("fail", "privileges", text, _GRANT)
+    return Finding("ok", "privileges", "the user may do what the tracker needs")
+
+
+def _granted(told: Mapping[str, Any], database: str, collection: str) -> frozenset[str]:
+    """Return what the user may do on a collection, whatever role grants it."""
     granted: set[str] = set()
     for each in told.get("authenticatedUserPrivileges", ()):
         resource = each["resource"]
-        if resource.get("anyResource") or (resource.get("db") in {"", database} and not resource.get("collection")):
+        here = resource.get("db") in {"", database} and resource.get("collection") in {"", collection}
+        if resource.get("anyResource") or here:
             granted.update(each["actions"])
-    missing = sorted(NEEDED - granted)
-    if missing and "anyAction" not in granted:
-        text = f"the user may not {', '.join(missing)} on {database}"
-        return Finding("fail", "privileges", text, "Grant the user readWrite and dbAdmin on this database.")
-    return Finding("ok", "privileges", "the user may read, write and create")
+    return WRITES | CREATES if "anyAction" in granted else frozenset(granted)
 
 
 async def _tracker(db: AsyncDatabase[dict[str, Any]], lock: Mapping[str, Any]) -> Finding:
@@ -102,7 +132,9 @@ async def _tracker(db: AsyncDatabase[dict[str, Any]], lock: Mapping[str, Any]) -
     try:
         indexes = await ours(db, TRACKER).index_information()
     except OperationFailure:
-        return Finding("warn", "tracker", "its indexes cannot be read", "Grant the user dbAdmin on this database.", 1.0)
+        return Finding(
+            "warn", "tracker", "its indexes cannot be read", "Grant the user readWrite on this database.", 1.0
+        )
     missing = [name for name in ("one_pending", "one_success") if name not in indexes]
     if missing:
         text = f"its index {' and '.join(missing)} is missing, so the database does not keep the rules"

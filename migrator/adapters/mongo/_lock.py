@@ -16,12 +16,13 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, PyMongoError, WriteConcernError
 
+from migrator.adapters.mongo._client import INDIRECT, followed
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._kill import kill_commands, kill_session
 from migrator.adapters.mongo._rows import LOCK, TRACKER, iso
 from migrator.adapters.mongo._tracker import MongoTracker
 from migrator.adapters.mongo._work import SHORT, Work, ours
-from migrator.core.errors import DatabaseError, LockHeld, LockLost, OutcomeUnknown
+from migrator.core.errors import DatabaseError, LockHeld, LockLost, OutcomeUnknown, PermissionDenied
 from migrator.core.protocols import Holder, Owner
 
 LEASE = 15.0
@@ -63,6 +64,7 @@ class MongoLock:
 
         Ends the predecessor's open transaction and commands where this user may. Creates the tracker on first use.
         """
+        self._need_primary()
         with translated(f"{self._name}: take the lock", own=True), pymongo.timeout(SHORT):
             async with self._apart() as apart:
                 lease = await self._take(owner, apart)
@@ -116,6 +118,7 @@ class MongoLock:
 
         Where somebody else is quicker, it is that one who does so.
         """
+        self._need_primary()
         holder = await self.holder()
         if holder is None:
             return None
@@ -130,6 +133,14 @@ class MongoLock:
             await self.acquire(by)
             await self.release()
         return holder
+
+    def _need_primary(self) -> None:
+        if followed(self._work.db.client):
+            raise PermissionDenied(
+                f"{self._name}: the address leads to a secondary, which takes no writes (directConnection=true)",
+                state="Nothing was changed.",
+                hint=INDIRECT,
+            )
 
     def _apart(self) -> AsyncClientSession:
         return self._work.db.client.start_session()

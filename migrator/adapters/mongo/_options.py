@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import validate_options
@@ -10,6 +11,7 @@ from pymongo.uri_parser import validate_options
 from migrator.adapters._files import need_plain_key, need_readable
 from migrator.adapters.mongo import DEFAULT_PORT
 from migrator.core.errors import ConfigError
+from migrator.core.protocols import Finding, Findings
 from migrator.core.url import Url
 
 _PRIMARY = "migrator reads from the primary"
@@ -55,6 +57,24 @@ def checked(name: str, url: Url) -> Url:
     params = tuple((option, value) for option, value in url.params if option.lower() not in IGNORED)
     hosts = url.hosts if url.scheme.endswith("+srv") else _with_ports(url)
     return replace(url, hosts=hosts, params=tuple(_installed(params)))
+
+
+def ignored(url: Url) -> Findings:
+    """Return which options of the address do not apply, for `doctor`."""
+    found = [f"{option} ({IGNORED[option.lower()]})" for option, _ in url.params if option.lower() in IGNORED]
+    return [Finding("ok", "address", f"ignored: {', '.join(found)}")] if found else []
+
+
+def need_members(name: str, url: Url, hello: Mapping[str, Any]) -> None:
+    """Raise ConfigError if the address asks for more members than the set has; `hello` is a member's answer."""
+    wanted = next((value for option, value in url.params if option.lower() == "w"), "")
+    members = len(hello.get("hosts", ())) + len(hello.get("passives", ()))
+    if wanted.isdecimal() and 0 < members < int(wanted):
+        raise ConfigError(
+            f"{name}: w={wanted} in the address waits for {wanted} members, but the set has {members} with data",
+            state="Nothing was changed.",
+            hint="Use w=majority.",
+        )
 
 
 def _need_database(name: str, database: str) -> None:
