@@ -200,11 +200,22 @@ class Ledger(Protocol):
         holder has it.
         """
 
+    async def join(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the checkpoint of a slice as it is kept. Raises TrackerRefused unless it still belongs to the run and
+        fence that were given: only the run that made the slices claims them.
+        """
+
+    async def withdraw(self, checkpoint: Checkpoint) -> None:
+        """Take all checkpoints of a loop away from the run that was given, so that none of its slices begins another
+        batch, wherever it runs. Waits until the batches that are open have ended, and commits.
+        """
+
     def moved(self, old: Checkpoint, new: Checkpoint, *, seconds: float = 0.0) -> AbstractAsyncContextManager[None]:
         """Open a short transaction which begins with moving the checkpoint from `old` to `new`; what runs inside is
         committed with it, or rolled back with it.
 
-        Raises TrackerRefused, with nothing done, unless the checkpoint still has the cursor and the fence of `old`.
+        Raises TrackerRefused, with nothing done, unless the checkpoint still has the cursor, the run and the fence of
+        `old`. A run that ends loses its checkpoints in the commit that records its end (`Tracker.finish`).
         `seconds` is the server's limit for each statement (StatementTimeout), 0 for none.
         """
 

@@ -31,7 +31,8 @@ from migrator.runtime.stopping import Stop
 from migrator.runtime.throttle import Watch
 
 if TYPE_CHECKING:
-    from migrator.runtime.slices import Slices, Work
+    from migrator.runtime.params import Params
+    from migrator.runtime.slices import Place, Slices
 
 ON_ERROR = ("stop", "skip")
 
@@ -39,9 +40,9 @@ ON_ERROR = ("stop", "skip")
 @dataclass(frozen=True)
 class Around:
     """What a loop needs to know of the step around it; `throttle` is what migrator.toml says for this database, and
-    `rerunnable` what the revision says. `failures` returns the rows that are kept as failed under an origin.
-    `function` is the script's own, `params` are its parameters, `work` gives what runs its slices, under the `lock`;
-    `stop` tells whether the command, or the slice, was asked to stop.
+    `rerunnable` what the revision says. `failures` returns the rows that are kept as failed under an origin, `kept` its
+    checkpoints; both use the step's own session. `function` is the script's own, `params` are its parameters, `work`
+    gives where its slices run, under the `lock`; `stop` tells whether the command, or the slice, was asked to stop.
     """
 
     run: Run
@@ -53,9 +54,10 @@ class Around:
     throttle: Mapping[str, Any]
     rerunnable: bool
     failures: Callable[[str], Awaitable[Sequence[FailedRow]]]
+    kept: Callable[[str], Awaitable[Sequence[Checkpoint]]]
     function: Function
-    params: Any
-    work: "Callable[[], Work]"
+    params: "Params"
+    work: "Callable[[], Place]"
     stop: Stop
 
 
@@ -122,7 +124,7 @@ class Loops:
             from migrator.runtime.slices import Slices
 
             loop = Slices(self._around, walk, ledger, blank, workers)
-        made = loop or kind(self._around, walk, ledger, blank, settings, self._watch(throttle), skip=skip)
+        made = loop or kind(self._around, walk, ledger, blank, settings, self.watch(throttle), skip=skip)
         self._loops.append(made)
         return made
 
@@ -140,7 +142,8 @@ class Loops:
             )
         self._exactly_once = False
 
-    def _watch(self, throttle: Mapping[str, Any]) -> Watch:
+    def watch(self, throttle: Mapping[str, Any]) -> Watch:
+        """Return what looks at the signals of a loop."""
         around = self._around
         logger = logging.getLogger(f"migrator.script.{around.run.revision}")
         limits = chosen(around.adapter.capabilities, around.throttle, throttle)
@@ -294,12 +297,16 @@ class Loop:
     async def _claim(self) -> None:
         extent = await self.walk.extent()
         blank = replace(self.checkpoint, high=extent.high, total=extent.rows, done=extent.high is None)
-        self.checkpoint = await self.ledger.claim(blank)
+        self.checkpoint = await self.claimed(blank)
         self.row_bytes = extent.row_bytes
         self._before = self.checkpoint.rows
         self.around.publish(LoopBegun(self.around.run, self.name, self._before, self.checkpoint.total))
         if self.checkpoint.size:
             self.pace = Pace(self.checkpoint.size, self.checkpoint.rate)
+
+    async def claimed(self, blank: Checkpoint) -> Checkpoint:
+        """Return the checkpoint from which the loop continues."""
+        return await self.ledger.claim(blank)
 
     async def _page(self) -> Page | None:
         if self.checkpoint.high is None:

@@ -34,7 +34,7 @@ from migrator.runtime.stopping import Stop
 
 if TYPE_CHECKING:
     from migrator.runtime.params import Params
-    from migrator.runtime.slices import Work
+    from migrator.runtime.slices import Place
 
 Planner = Callable[[History, State], Plan]
 
@@ -150,15 +150,15 @@ class Deployment:
             stop=stop or self._stop,
         )
 
-    def _slices(self) -> "Work":
-        """Return what runs the slices of a long change: this program, or the cluster of `[execution]`."""
+    def _slices(self) -> "Place":
+        """Return where the slices of a long change run: in this program, or on the cluster of `[execution]`."""
         if self._config.execution.engine == "dask":
             from migrator.runtime.cluster import on_cluster
 
             return on_cluster(self._config)
-        from migrator.runtime.slices import in_process
+        from migrator.runtime.slices import here
 
-        return in_process
+        return here
 
     async def _ask_again(self, doubt: Unanswered, history: History, databases: tuple[str, ...]) -> Outcome:
         """Find out what became of a commit that was never answered. Raises OutcomeUnknown where nobody can say."""

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
 import msgspec
@@ -19,10 +19,14 @@ _UNCHANGED = "Nothing was changed."
 
 @dataclass(frozen=True)
 class Params:
-    """The parameters of one run: `value` is what the script gets, `shown` what people and the tracker see."""
+    """The parameters of one run: `value` is what the script gets, `shown` what people and the tracker see.
 
-    value: Any = None
+    `plain` is the value in plain types, secrets as they are, for another process that makes the same value of it.
+    """
+
+    value: Any = field(default=None, repr=False)
     shown: Mapping[str, Any] | None = None
+    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
     secrets: frozenset[str] = field(default_factory=frozenset, repr=False)
 
 
@@ -78,7 +82,19 @@ def read(revision: Revision, script: Script, given: Mapping[str, Any]) -> Params
     plain = msgspec.to_builtins(value)
     hidden = {name for name in plain if _SECRET.search(name)}
     shown = {name: HIDDEN if name in hidden else each for name, each in plain.items()}
-    return Params(value, shown, frozenset(str(plain[name]) for name in hidden if plain[name]))
+    return Params(value, shown, plain, frozenset(str(plain[name]) for name in hidden if plain[name]))
+
+
+def portable(params: Params) -> Params:
+    """Return the parameters for another process: without `value`, whose type only the revision's own file has."""
+    return replace(params, value=None)
+
+
+def arrived(script: Script, params: Params) -> Params:
+    """Return parameters that `portable` made ready, with their value again."""
+    if script.Params is None:
+        return params
+    return replace(params, value=msgspec.convert(params.plain, script.Params, strict=False))
 
 
 def parse(pairs: tuple[str, ...], behind: tuple[str, ...]) -> dict[str, str]:

@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, Token
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from migrator.core.logs import log_name
 from migrator.core.run import Run
@@ -30,7 +31,15 @@ LINES = 20
 """How many of its last lines are kept with a run that fails."""
 
 _LOG = logging.getLogger("migrator.logs")
-_RUN: ContextVar["RunLog | None"] = ContextVar("the log of the run", default=None)
+_RUN: ContextVar["Hears | None"] = ContextVar("the log of the run", default=None)
+_SLICE: ContextVar[int | None] = ContextVar("the slice of a long change", default=None)
+
+
+class Hears(Protocol):
+    """What hears the records of a run."""
+
+    def hear(self, record: logging.LogRecord) -> None:
+        """Take in one record."""
 
 
 class RunLogs:
@@ -116,7 +125,7 @@ class RunLog:
         self._logs = logs
         self._level = logging.getLevelNamesMapping()[logs.settings.level]
         self._file: LogFile | None = None
-        self._token: Token[RunLog | None]
+        self._token: Token[Hears | None]
         self._over = False
 
     def __enter__(self) -> Self:
@@ -185,11 +194,11 @@ class _Ear(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Pass one record on that came up to the root; scripts and warnings are heard elsewhere."""
         if not record.name.startswith(("migrator.", "py.warnings")):
-            self.hear(record)
+            self.hear(_of_slice(record))
 
     def hear(self, record: logging.LogRecord) -> None:
         """Pass one record on."""
-        log = _RUN.get()
+        log: Hears | None = _RUN.get()
         if log is None:
             same = [each for script, each in self.active if record.name == f"{SCRIPTS}{script}"]
             log = same[0] if len(same) == 1 else None
@@ -237,6 +246,7 @@ class _Scripts(logging.Handler):
         self._ear = ear
 
     def emit(self, record: logging.LogRecord) -> None:
+        record = _of_slice(record)
         self._ear.hear(record)
         above = logging.getLogger("migrator")
         if above.isEnabledFor(record.levelno):
@@ -248,6 +258,36 @@ def _nothing() -> None:
 
 
 _EAR = _Ear()
+
+
+@contextmanager
+def in_slice(number: int) -> Iterator[None]:
+    """Let everything that is logged in this task name the slice of the long change."""
+    token = _SLICE.set(number)
+    try:
+        yield
+    finally:
+        _SLICE.reset(token)
+
+
+@contextmanager
+def relayed(relay: Hears) -> Iterator[None]:
+    """Let a relay hear what is logged in this task, where the run itself is in another process."""
+    token = _RUN.set(relay)
+    try:
+        with _EAR.listening():
+            yield
+    finally:
+        _RUN.reset(token)
+
+
+def _of_slice(record: logging.LogRecord) -> logging.LogRecord:
+    number = _SLICE.get()
+    if number is None:
+        return record
+    marked = copy(record)
+    marked.msg = f"slice {number}: {record.msg}"
+    return marked
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from migrator.runtime.verdict import Verdict, check
 
 if TYPE_CHECKING:
     from migrator.runtime.batches import Loops
-    from migrator.runtime.slices import Work as Slicing
+    from migrator.runtime.slices import Place
 
 AGAIN = 5
 """How often a transaction that the server aborted is begun again, with growing pauses."""
@@ -84,7 +84,7 @@ class Runner:
         mask: Mask,
         logs: RunLogs,
         params: Mapping[Key, Params] | None = None,
-        slices: "Callable[[], Slicing]",
+        slices: "Callable[[], Place]",
         stop: Stop,
     ) -> None:
         self._held = held
@@ -263,7 +263,6 @@ class Runner:
         from migrator.runtime.batches import Around, Loops
 
         held = self._held[work.run.database]
-        again, failures = work.step.revision.header.rerunnable, held.session.tracker.failures
         function = work.script.function(work.step.direction)
         assert function is not None, "the step has one, or it would not have begun"
         around = Around(
@@ -274,10 +273,11 @@ class Runner:
             adapter=held.adapter,
             lock=held.session.lock,
             throttle=held.throttle,
-            rerunnable=again,
-            failures=failures,
+            rerunnable=work.step.revision.header.rerunnable,
+            failures=held.session.tracker.failures,
+            kept=held.session.tracker.checkpoints,
             function=function,
-            params=work.params.value,
+            params=work.params,
             work=self._slices,
             stop=self._stop,
         )

@@ -2,21 +2,25 @@
 
 Every slice runs the revision's own function; in it the loop yields only what belongs to the slice. So the function
 must change the database inside of batches only, which PostgreSQL enforces. The slices are made once, when the loop
-first begins, and kept: an attempt with more or fewer workers goes on with the same ones.
+first begins, and kept: an attempt with more or fewer workers continues with the same ones.
+
+Only the run that holds the lock claims them. When it ends, for whatever reason, it takes them back first: that waits
+for the batches that are open, and every later one is refused, wherever it runs.
 """
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from migrator.core.batch import Batch, Checkpoint, Ledger, Settings, Walk
-from migrator.core.errors import DatabaseError
+from migrator.core.errors import DatabaseError, MigratorError
 from migrator.core.events import BatchDone, LoopBegun
 from migrator.core.protocols import Context
-from migrator.runtime.batches import Around, Loops
+from migrator.runtime.batches import Around, Loop, Loops
 from migrator.runtime.calling import call
+from migrator.runtime.runlog import in_slice
 from migrator.runtime.side_by_side import side_by_side
 from migrator.runtime.stopping import Stop
 
@@ -25,8 +29,11 @@ _NOTHING: tuple[Batch, ...] = ()
 LOOK = 1.0
 """Seconds between two looks at how far the slices have come."""
 
-Work = Callable[[Around, str, int, int], Awaitable[None]]
-"""Runs one slice to its end: the step, the loop's name, the slice's number, how many there are."""
+Work = Callable[[str, int, int], Awaitable[None]]
+"""Runs one slice to its end: the loop's name, the slice's number, how many there are."""
+
+Place = Callable[[Around], AbstractAsyncContextManager[Work]]
+"""Where the slices of a step run; open for as long as they do."""
 
 
 class Slices:
@@ -37,10 +44,11 @@ class Slices:
         self._walk = walk
         self._ledger = ledger
         self._workers = workers
-        self._work = around.work()
+        self._place = around.work()
         self._before = 0
         self.name = blank.name
         self.checkpoint = blank
+        self._blank = blank
 
     def __aiter__(self) -> AsyncIterator[Batch]:
         """Run every slice to its end."""
@@ -63,7 +71,12 @@ class Slices:
         self._around.publish(LoopBegun(self._around.run, self.name, self._before, self.checkpoint.total))
         looking = asyncio.create_task(self._keep_looking())
         try:
-            await self._side_by_side(numbers)
+            async with self._place(self._around) as work:
+                await self._side_by_side(work, numbers)
+        except BaseException:
+            with suppress(MigratorError):  # the end of the run takes them back as well, or is not recorded
+                await self._ledger.withdraw(self._blank)
+            raise
         finally:
             looking.cancel()
             await asyncio.wait([looking])
@@ -72,23 +85,25 @@ class Slices:
         for batch in _NOTHING:
             yield batch
 
-    async def _side_by_side(self, numbers: Sequence[int]) -> None:
-        """Run the slices, `workers` at once. The first that fails stops the others between two of their batches."""
+    async def _side_by_side(self, work: Work, numbers: Sequence[int]) -> None:
+        """Run the slices, `workers` at once. The first that fails stops the others."""
         turn = asyncio.Semaphore(self._workers)
 
         async def one(number: int) -> None:
             async with turn:
-                await self._work(self._around, self.name, number, len(numbers))
+                await work(self.name, number, len(numbers))
 
         await side_by_side(one(number) for number in numbers)
 
     async def _slices(self) -> list[int]:
-        """Return the numbers of the slices; make them where the loop begins.
+        """Claim the slices, and return their numbers; make them where the loop begins.
 
         They are written from the last to the first, and nobody works before the first is there. So whatever a crash
         in between left out is one stretch at the beginning, and becomes the first slice.
         """
         kept = sorted((each for each in await self._kept()), key=lambda each: each.slice)
+        for each in kept:
+            await self._ledger.claim(replace(each, run_id=self._blank.run_id, fence=self._blank.fence))
         if kept and kept[0].slice == 0:
             return [each.slice for each in kept]
         if kept:
@@ -123,9 +138,16 @@ class Slices:
             self.checkpoint = together(kept)
 
     async def _kept(self) -> list[Checkpoint]:
-        async with self._around.adapter.session() as session:
-            found = await session.tracker.checkpoints(self.checkpoint.origin)
+        found = await self._around.kept(self._blank.origin)
         return [each for each in found if each.name == self.name]
+
+
+class SliceLoop(Loop):
+    """The loop of one slice, whose checkpoint the run that waits for it has claimed."""
+
+    async def claimed(self, blank: Checkpoint) -> Checkpoint:
+        """Return the checkpoint from which the slice continues. Raises TrackerRefused where the run has ended."""
+        return await self.ledger.join(blank)
 
 
 class SliceLoops(Loops):
@@ -152,29 +174,38 @@ class SliceLoops(Loops):
         if blank.name != self._name:
             return _none()
         share = replace(settings, max_rows_per_second=settings.max_rows_per_second / self._parts)
-        return super()._made(walk, ledger, replace(blank, slice=self._number), share, throttle, skip, 1)
+        mine = replace(blank, slice=self._number)
+        made = SliceLoop(self._around, walk, ledger, mine, share, self.watch(throttle), skip=skip)
+        self._loops.append(made)
+        return made
 
 
-async def in_process(around: Around, name: str, number: int, parts: int) -> None:
-    """Run one slice here, on a connection of its own."""
-    quiet = replace(around, publish=lambda _: None, stop=Stop())
-    async with (
-        around.adapter.session(under=around.lock) as session,
-        session.step(around.run, timeout=0.0, databases=around.databases) as context,
-    ):
-        await perform(quiet, context, name, number, parts)
+@asynccontextmanager
+async def here(around: Around) -> AsyncIterator[Work]:
+    """Run slices in this program, each on a connection of its own."""
+
+    async def work(name: str, number: int, parts: int) -> None:
+        own = replace(around, publish=lambda _: None, stop=Stop())
+        async with (
+            around.adapter.session(under=around.lock) as session,
+            session.step(around.run, timeout=0.0, databases=around.databases) as context,
+        ):
+            await perform(own, context, name, number, parts)
+
+    yield work
 
 
 async def perform(around: Around, context: Context, name: str, number: int, parts: int) -> None:
     """Run the revision's function for one slice."""
     loops = SliceLoops(around, name, number, parts)
-    context.tools, context.params = loops, around.params
-    await context.only_read()
-    try:
-        await call(around.function, context)
-        loops.check_done()
-    finally:
-        await loops.close()
+    context.tools, context.params = loops, around.params.value
+    with in_slice(number):
+        await context.only_read()
+        try:
+            await call(around.function, context)
+            loops.check_done()
+        finally:
+            await loops.close()
 
 
 def together(slices: Sequence[Checkpoint]) -> Checkpoint:

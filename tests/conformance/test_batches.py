@@ -14,6 +14,7 @@ import pytest
 from migrator.core.batch import Checkpoint, Control, Desired, Ledger, Walk
 from migrator.core.errors import StatementTimeout, TrackerRefused, UsageError
 from migrator.core.protocols import Session
+from migrator.core.run import Effect, Status
 from tests.conformance._long import ONE, TWO, Long, batch, long_of, moved
 from tests.conformance._places import LIMIT, Place
 
@@ -303,3 +304,24 @@ async def test_outside_a_batch_nothing_is_a_transaction(place: Place, ctx: Any, 
     await batch(long, ctx, ledger, walk, await _claimed(long, walk, ledger), 10)
     await place.write(ctx, "behind")
     assert place.values() == ["before", "behind"]
+
+
+async def test_slices_end_with_their_run(place: Place, session: Session, long: Long, ctx: Any) -> None:
+    """A slice joins the checkpoint of its run. Taken back, or when the run ends, it moves no more and none joins."""
+    walk, ledger = _walk(ctx)
+    (run,) = await session.tracker.runs()
+    blank = long.blank(run, walk, (await walk.extent()).high)
+    old = await ledger.claim(blank)
+    assert await ledger.join(old) == old
+    with pytest.raises(TrackerRefused):
+        await ledger.join(replace(old, run_id="another"))
+    await ledger.withdraw(old)
+    for refused in (ledger.join(old), batch(long, ctx, ledger, walk, old, 10)):
+        with pytest.raises(TrackerRefused):
+            await refused
+    kept = await batch(long, ctx, ledger, walk, await ledger.claim(blank), 10)
+    await session.tracker.finish(run.moved(Status.FAILED, Effect.PARTIAL))
+    for refused in (ledger.join(kept), batch(long, ctx, ledger, walk, kept, 10)):
+        with pytest.raises(TrackerRefused):
+            await refused
+    assert long.added(ONE) == KEYS[:10]

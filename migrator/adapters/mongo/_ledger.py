@@ -28,6 +28,9 @@ from migrator.core.run import Run
 LINEAR = ReadConcern("linearizable")
 """Of the question whether a commit arrived: what is answered will not be taken back."""
 
+OPEN = 20.0
+"""Seconds to wait until the batches of slices that are open have ended."""
+
 _LATE = "Raise `target` of the loop, or `max_rows` down to what the server can do in that time."
 
 
@@ -68,6 +71,24 @@ class MongoLedger:
                 return checkpoint_of(await self._work.together(f"{self._name}: claim the checkpoint", write))
             except DuplicateKeyError as error:  # it has a newer fence, so the filter did not find it
                 raise _overtaken(checkpoint) from error
+
+    async def join(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the checkpoint of a slice, if it is still this run's, and let it name the session that walks it."""
+        mine = {"_id": key_of(checkpoint), "run_id": checkpoint.run_id, "fence": checkpoint.fence}
+        change = {"$set": {"lsid": self._work.lsid}}
+        with translated(f"{self._name}: read the checkpoint of {checkpoint.name}"):
+            row = await patiently(
+                lambda: self._checkpoints.find_one_and_update(mine, change, return_document=ReturnDocument.AFTER)
+            )
+        if row is None:
+            raise _overtaken(checkpoint)
+        return checkpoint_of(row)
+
+    async def withdraw(self, checkpoint: Checkpoint) -> None:
+        """Take the checkpoints of a loop away from its run. The server lets it wait for the batches that are open."""
+        mine = {"origin": checkpoint.origin, "name": checkpoint.name, "run_id": checkpoint.run_id}
+        with translated(f"{self._name}: end the slices of {checkpoint.name}"), pymongo.timeout(OPEN):
+            await self._checkpoints.update_many(mine, {"$set": {"run_id": ""}})
 
     @asynccontextmanager
     async def moved(self, old: Checkpoint, new: Checkpoint, *, seconds: float = 0.0) -> AsyncIterator[None]:
@@ -142,7 +163,13 @@ class MongoLedger:
 
 
 def _from(old: Checkpoint) -> dict[str, Any]:
-    return {"_id": key_of(old), "fence": old.fence, "done": False, "cursor": {"$eq": place(old.cursor)}}
+    return {
+        "_id": key_of(old),
+        "run_id": old.run_id,
+        "fence": old.fence,
+        "done": False,
+        "cursor": {"$eq": place(old.cursor)},
+    }
 
 
 def _state(checkpoint: Checkpoint) -> tuple[Any, ...]:
@@ -152,7 +179,7 @@ def _state(checkpoint: Checkpoint) -> tuple[Any, ...]:
 
 def _overtaken(checkpoint: Checkpoint) -> TrackerRefused:
     return TrackerRefused(
-        f"the checkpoint of {checkpoint.name} was moved by somebody else, or the lock was taken over",
+        f"the checkpoint of {checkpoint.name} was moved by another process, or the run has ended",
         state="This batch was rolled back; what the checkpoint says is done.",
-        hint="Run the command again; it waits for the new holder and goes on at the checkpoint.",
+        hint="Run the command again; it waits for the new holder and continues at the checkpoint.",
     )

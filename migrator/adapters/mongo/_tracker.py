@@ -19,6 +19,7 @@ from migrator.adapters.mongo._changes import Changes
 from migrator.adapters.mongo._creating import create
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._rows import (
+    CHECKPOINTS,
     LOCK,
     SCHEDULE,
     TRACKER,
@@ -236,6 +237,10 @@ class MongoTracker(Changes):
         wanted = {"_id": run.run_id, "status": Status.PENDING.value, "fence": {"$lte": run.fence}}
         change = [{"$set": {**said, "duration_ms": spent, "finished_at": "$$NOW"}}]
         answer = await self._rows.update_one(wanted, change, session=session)
+        if run.cursor is not None:  # no slice of it begins another batch
+            mine = {"origin": run.origin, "run_id": run.run_id}
+            kept = ours(self._work.db, CHECKPOINTS)
+            await kept.update_many(mine, {"$set": {"run_id": ""}}, session=session)
         if answer.matched_count != 1:
             raise TrackerRefused(
                 f"{self._name}: run {run.run_id} is not pending any more",

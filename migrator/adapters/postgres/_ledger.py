@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 COMMIT = 60.0
 """Seconds that a commit may take; after them the connection counts as lost."""
 
+OPEN = 20.0
+"""Seconds to wait until the batches of slices that are open have ended."""
+
 ROLLBACK = 8.0
 """Seconds for a rollback; after them the connection is closed, which does the same."""
 
@@ -50,6 +53,25 @@ class PostgresLedger:
         if not rows:
             raise _overtaken(checkpoint)
         return checkpoint_of(rows[0])
+
+    async def join(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the checkpoint of a slice, if it is still this run's."""
+        rows = await self._link.fetch(
+            self._queries.text("join", values_of(checkpoint)), (), "read the checkpoint", limit=LIMIT
+        )
+        if not rows:
+            raise _overtaken(checkpoint)
+        return checkpoint_of(rows[0])
+
+    async def withdraw(self, checkpoint: Checkpoint) -> None:
+        """Take the checkpoints of a loop away from its run; commits. TransactionAborted where a batch does not end."""
+        text = self._queries.text("withdraw", values_of(checkpoint))
+        begin = f"BEGIN READ WRITE; SET LOCAL lock_timeout = '{OPEN:g}s'"
+        try:
+            await to_the_end(self._link.execute(f"{begin}; {text}; COMMIT", "end the slices", limit=OPEN + ROLLBACK))
+        except DatabaseError:
+            await to_the_end(self._roll_back())
+            raise
 
     @asynccontextmanager
     async def moved(self, old: Checkpoint, new: Checkpoint, *, seconds: float = 0.0) -> AsyncIterator[None]:
@@ -100,7 +122,7 @@ class PostgresLedger:
 
 def _overtaken(checkpoint: Checkpoint) -> TrackerRefused:
     return TrackerRefused(
-        f"the checkpoint of {checkpoint.name} was moved by somebody else, or the lock was taken over",
+        f"the checkpoint of {checkpoint.name} was moved by another process, or the run has ended",
         state="This batch was rolled back; what the checkpoint says is done.",
-        hint="Run the command again; it waits for the new holder and goes on at the checkpoint.",
+        hint="Run the command again; it waits for the new holder and continues at the checkpoint.",
     )

@@ -235,6 +235,9 @@ class PostgresTracker:
     def _finish_text(self, run: Run) -> str:
         values = {**vars(run), "transaction": self.open_run}
         text = self._write("finish", values)
+        if run.cursor is not None:  # no slice of it begins another batch
+            taken = {"origin": run.origin, "run_id": run.run_id, "name": None}
+            text = f"{self.queries.text('withdraw', taken)};\n{text}"
         if run.attempt == 1 and run.direction is Direction.UPGRADE:
             return text  # the first run of a revision has nothing to retire
         retire = "retire_all" if run.status is Status.SUCCESS else "retire_failed"

@@ -445,14 +445,24 @@ WITH claimed AS (
     RETURNING kept.*)
 SELECT * FROM claimed
 
+-- name: join
+-- The checkpoint of a slice, if it still belongs to the run that made it.
+SELECT * FROM {checkpoint}
+ WHERE origin = :origin AND name = :name AND slice = :slice AND run_id = :run_id AND fence = :fence
+
+-- name: withdraw
+-- Take checkpoints away from a run: of one loop, or of all. Waits for the batches that are open.
+UPDATE {checkpoint} SET run_id = ''
+ WHERE origin = :origin AND run_id = :run_id AND (:name::text IS NULL OR name = :name)
+
 -- name: moved
--- A checkpoint goes on from where we know it, if the fence is still ours. No row is an error of its own.
+-- A checkpoint moves from where we know it, if it and the fence are still ours. No row is an error of its own.
 WITH moved AS (
     UPDATE {checkpoint}
        SET low = :low::jsonb, cursor = :cursor::jsonb, rows = :rows, batches = :batches, retries = :retries,
            splits = :splits, skipped = :skipped, size = :size, rate = :rate, waiting = :waiting,
            throttled = :throttled::jsonb, done = :done, updated_at = clock_timestamp()
-     WHERE origin = :origin AND name = :name AND slice = :slice AND fence = :fence
+     WHERE origin = :origin AND name = :name AND slice = :slice AND run_id = :run_id AND fence = :fence
        AND cursor IS NOT DISTINCT FROM :was::jsonb
        AND EXISTS (SELECT FROM {lock} AS lock WHERE lock.name = 'deploy' AND lock.fence = :fence FOR SHARE)
     RETURNING 1)
