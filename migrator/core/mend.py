@@ -24,7 +24,7 @@ def mend(history: History, scripts: Scripts, state: State, run: Run) -> Plan:
         )
     refuse_drift(history, state, {run.database}, only={run.key})
     revision = scripts[run.key] if run.key in scripts else history[run.key]
-    if revision.checksum != applied.checksum:
+    if state.is_changed(applied, revision.checksum):
         raise PlanRefused(
             f"{revision.path} changed since it ran", state=UNCHANGED, hint=f"`migrator run {revision.id}` runs it anew."
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from migrator.core.data_state import describe_effect
 from migrator.core.events import (
     DeployBegun,
     DeployEnded,
@@ -159,7 +160,7 @@ class Messages:
             f"an interrupted {run.direction} of {_named(run)} was found",
             what=f"Its owner, {run.user}@{run.host} pid {run.pid}, ended without a word (run {run.run_id}). "
             f"It is recorded as {run.status}, effect {run.effect}.",
-            state=_left(run),
+            state=describe_effect(run),
             next=_after_interruption(run),
             runs=(run,),
         )
@@ -238,16 +239,6 @@ class Messages:
 
 def _named(run: Run) -> str:
     return f"{run.key} ({run.title})" if run.title else str(run.key)
-
-
-def _left(run: Run) -> str:
-    """Return what an interrupted run left behind, as a sentence."""
-    if run.status is Status.SUCCESS:
-        return "All of it is in the database: its verify says so."
-    return {
-        Effect.NONE: "Nothing of it is in the database.",
-        Effect.PARTIAL: "A part of it is in the database; it goes on from there.",
-    }.get(run.effect, "It ran without a transaction: what it did before it ended is still in the database.")
 
 
 def _after_interruption(run: Run) -> str:

@@ -1,7 +1,7 @@
 """Which steps to take: a function of the files, the state and the target. Nothing here changes anything."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from migrator.core.errors import AmbiguousTarget, Irreversible, MultipleHeads, TargetNotFound, UsageError
@@ -63,9 +63,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The ordered work of one command. It is computed, printed, run, and never stored."""
+    """The ordered work of one command. It is computed, printed, run, and never stored.
+
+    `targets` are what to type for the rest of it after one of its steps failed, each with its database.
+    """
 
     steps: tuple[Step, ...] = ()
+    targets: tuple[str, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -103,7 +107,7 @@ def upgrade(
     refuse_ahead(history, state, todo)
     refuse_blocked(history, state, todo, Direction.UPGRADE, under=history.ancestors(todo) - todo)
     steps = (Step(history[key], Direction.UPGRADE, requires=history.backfills(key)) for key in history.sort(todo))
-    return Plan(tuple(steps))
+    return Plan(tuple(steps), _up_to(history, targets, databases, todo))
 
 
 def with_scripts(
@@ -115,7 +119,7 @@ def with_scripts(
     scope = {name for target in targets for name in _scope(target, databases)}
     todo = [each for each in changed(scripts, state, tuple(scope)) if here(each, environment)]
     refuse_cancelled(state, [each.key for each in todo])
-    return Plan((*plan.steps, *(Step(each, Direction.UPGRADE) for each in todo)))
+    return replace(plan, steps=(*plan.steps, *(Step(each, Direction.UPGRADE) for each in todo)))
 
 
 def downgrade(history: History, state: State, targets: Sequence[Target], databases: Sequence[str]) -> Plan:
@@ -134,7 +138,19 @@ def downgrade(history: History, state: State, targets: Sequence[Target], databas
     refuse_half_done(history, state, doomed)
     place = {key: index for index, key in enumerate(state.applied)}
     order = history.sort(doomed, rank=place.__getitem__)
-    return Plan(tuple(Step(history[key], Direction.DOWNGRADE) for key in reversed(order)))
+    lowest = tuple(f"{key}-1" for key in order if doomed.isdisjoint(history[key].down))
+    return Plan(tuple(Step(history[key], Direction.DOWNGRADE) for key in reversed(order)), lowest)
+
+
+def _up_to(history: History, targets: Sequence[Target], databases: Sequence[str], todo: set[Key]) -> tuple[str, ...]:
+    """Return targets that mean the same after a part of an upgrade is done: `+2` would count from another place."""
+    if any(target.relative for target in targets):
+        return tuple(str(key) for key in history.sort(todo) if todo.isdisjoint(history.line_children(key)))
+    return tuple(
+        target.text if target.database else f"{name}:{target.text}"
+        for target in targets
+        for name in _scope(target, databases)
+    )
 
 
 def back(scripts: Sequence[Revision]) -> Plan:

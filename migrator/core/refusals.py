@@ -23,7 +23,7 @@ def refuse_drift(history: History, state: State, databases: set[str], only: set[
         raise Drifted(
             f"changed since it was applied: {listed}",
             state=UNCHANGED,
-            hint="Restore the text (`migrator show ID --stored` prints what ran), or accept the edit: "
+            hint=f"Restore the text (`migrator show {drifted[0]} --stored` prints what ran), or accept the edit: "
             f"`migrator stamp {' '.join(str(key) for key in _tops(history, state, drifted))}`",
         )
 
@@ -38,9 +38,7 @@ def _tops(history: History, state: State, drifted: list[Key]) -> list[Key]:
 def drifted_keys(history: History, state: State) -> tuple[Key, ...]:
     """Return the applied revisions whose file is not what ran."""
     return tuple(
-        key
-        for key, run in state.applied.items()
-        if key in history and run.checksum and history[key].checksum != run.checksum
+        key for key, run in state.applied.items() if key in history and state.is_changed(run, history[key].checksum)
     )
 
 
@@ -134,7 +132,7 @@ def _refuse_other_text(history: History, state: State, on: set[Key]) -> None:
     """Raise Drifted where a long change would go on with another text than it began with."""
     for key in history.sort(on):
         run = state.resumable[key]
-        if run.checksum != history[key].checksum and not history[key].header.rerunnable:
+        if state.is_changed(run, history[key].checksum) and not history[key].header.rerunnable:
             raise Drifted(
                 f"{key} ({history[key].path}) changed since run {run.run_id}, which did a part of it",
                 state=f"What that run did is in {run.database}. " + UNCHANGED,

@@ -94,7 +94,7 @@ def script_line(script: Revision, state: State) -> Line:
     running = next((run for run in state.running if run.key == script.key), None)
     words = {"running": running, "blocked": blocked, "done": done}
     word = next((word for word, run in words.items() if run is not None), "new")
-    if word == "done" and done is not None and done.checksum != script.checksum:
+    if word == "done" and done is not None and state.is_changed(done, script.checksum):
         word = "changed"
     return Line(
         database=script.database,

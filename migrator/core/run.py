@@ -39,6 +39,17 @@ class Kind(StrEnum):
     VERIFY = "verify"
 
 
+class Edit(StrEnum):
+    """How the file of a revision differs from the text that ran, where an upgrade does the same all the same.
+
+    LAYOUT is comments, blanks, docstrings; BACK is that and what only `downgrade` and `verify` do. Any other
+    difference is drift.
+    """
+
+    LAYOUT = "layout"
+    BACK = "downgrade or verify"
+
+
 TRANSITIONS: Mapping[tuple[Status | None, Status], str] = {
     (None, Status.PENDING): "The holder of the lock starts a step; the row is committed before the work.",
     (Status.PENDING, Status.SUCCESS): "The step did all of its work and its verify agreed.",
@@ -143,7 +154,8 @@ class State:
     """What the trackers say: the applied revisions in the order in which they were applied, those whose last run
     left something that a person must judge, the runs that have started and not finished, how often each was tried, and
     the long changes that stopped on their way and whose checkpoints the next run continues. `scripts` are the last
-    runs of repeatable revisions that did well; `controls` say what people want of long changes that stopped.
+    runs of repeatable revisions that did well; `controls` say what people want of long changes that stopped. `edits`
+    are the edits of files since, as far as they are no drift.
     """
 
     applied: Mapping[Key, Run] = field(default_factory=dict)
@@ -153,6 +165,11 @@ class State:
     resumable: Mapping[Key, Run] = field(default_factory=dict)
     scripts: Mapping[Key, Run] = field(default_factory=dict)
     controls: Mapping[Key, "Control"] = field(default_factory=dict)
+    edits: Mapping[Key, Edit] = field(default_factory=dict)
+
+    def is_changed(self, run: Run, checksum: str) -> bool:
+        """Return whether a revision with this checksum does something else than its run did."""
+        return bool(run.checksum) and run.checksum != checksum and run.key not in self.edits
 
 
 def state_of(runs: Iterable[Run]) -> State:
@@ -190,7 +207,9 @@ def merged(states: Iterable[State]) -> State:
     resumable: dict[Key, Run] = {}
     scripts: dict[Key, Run] = {}
     controls: dict[Key, Control] = {}
+    edits: dict[Key, Edit] = {}
     for state in states:
+        edits.update(state.edits)
         controls.update(state.controls)
         scripts.update(state.scripts)
         applied.update(state.applied)
@@ -198,4 +217,4 @@ def merged(states: Iterable[State]) -> State:
         blocked.update(state.blocked)
         attempts.update(state.attempts)
         running.extend(state.running)
-    return State(applied, blocked, tuple(running), attempts, resumable, scripts, controls)
+    return State(applied, blocked, tuple(running), attempts, resumable, scripts, controls, edits)

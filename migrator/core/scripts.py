@@ -97,7 +97,7 @@ def changed(scripts: Scripts, state: State, databases: Sequence[str]) -> tuple[R
         each
         for each in scripts
         if each.database in databases
-        and (each.key not in state.scripts or state.scripts[each.key].checksum != each.checksum)
+        and (each.key not in state.scripts or state.is_changed(state.scripts[each.key], each.checksum))
     )
 
 

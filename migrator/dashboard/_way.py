@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from migrator.core.data_state import describe_effect
 from migrator.core.run import Effect, Kind, Run, Status
 from migrator.core.runs import INTERRUPTED, RUNNING, live, time_of
 from migrator.core.wording import duration
@@ -86,7 +87,7 @@ def meaning(run: Run, standing: str) -> Meaning:
     if run.status is Status.FAILED:
         return _failed(run)
     if run.status is Status.ROLLED_BACK:
-        return Meaning("It was taken back later. Nothing of it is in the database.")
+        return Meaning(describe_effect(run))
     back = run.kind is not Kind.VERIFY and run.kind is not Kind.SCRIPT and run.direction == "upgrade" and live(run)
     return Meaning("", "", ("roll back",) if back else ("again",) if run.kind is Kind.SCRIPT else ())
 
@@ -98,15 +99,15 @@ def _failed(run: Run) -> Meaning:
         return Meaning("It was settled since: a later run of this revision is what counts.")
     again = "again" if run.kind is Kind.SCRIPT else "retry"
     if run.effect is Effect.NONE:
-        return Meaning("Nothing of it is in the database.", "Correct the cause, then run it again.", (again,))
+        return Meaning(describe_effect(run), "Correct the cause, then run it again.", (again,))
     if run.origin:
         return Meaning(
-            "A part of it is in the database, and its checkpoint is kept.",
+            f"{describe_effect(run)} Its checkpoint is kept.",
             "Correct the cause, then go on: it continues at the checkpoint.",
             ("watch", again, "resolve"),
         )
     return Meaning(
-        "It ran without a transaction: what it did before it failed is still in the database.",
+        describe_effect(run),
         "Look at what it left, then decide. Until then no upgrade goes past it.",
         ("resolve",),
     )

@@ -46,6 +46,16 @@ def load(text: str, path: str) -> Script:
     return script
 
 
+def parts(text: str) -> tuple[str, str]:
+    """Return what upgrades and what only takes back or verifies, without comments and layout.
+
+    Texts that are equal do the same. Raises SyntaxError or ValueError for a text that is not Python.
+    """
+    from migrator.formats._parts import python_parts
+
+    return python_parts(unix_lines(text))
+
+
 def template(
     *, revision: str, title: str, down_revision: tuple[str, ...], kind: str, labels: tuple[str, ...] = ()
 ) -> str:

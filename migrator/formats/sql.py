@@ -41,6 +41,14 @@ def load(text: str, path: str) -> Script:
     return Script.of({name: (_check if name == "verify" else _script)(sql) for name, sql in sections.items()})
 
 
+def parts(text: str) -> tuple[str, str]:
+    """Return what upgrades and what only takes back or verifies. Raises RevisionFileError."""
+    parsed = _Parsed(unix_lines(text), "")
+    sections = {name: sql.strip() for name, sql in parsed.sections.items()}
+    forward = f"{sorted(parsed.values.items())}\n{sections.pop('upgrade')}"
+    return forward, "\n".join(f"{name}\n{sql}" for name, sql in sorted(sections.items()))
+
+
 def template(
     *, revision: str, title: str, down_revision: tuple[str, ...], kind: str, labels: tuple[str, ...] = ()
 ) -> str:

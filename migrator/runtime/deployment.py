@@ -5,7 +5,7 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -19,13 +19,14 @@ from migrator.core.outcome import Outcome
 from migrator.core.plan import Plan
 from migrator.core.protocols import Owner, Tracker
 from migrator.core.refusals import unknown_keys
-from migrator.core.revision import Key, Revision, Script
-from migrator.core.run import Kind, Run, State, merged
+from migrator.core.revision import Direction, Key, Revision, Script
+from migrator.core.run import Edit, Kind, Run, State, merged
 from migrator.core.utf8 import readable
 from migrator.runtime import directory, lease
 from migrator.runtime.connections import Connections
 from migrator.runtime.failures import Unanswered, answered
 from migrator.runtime.notify import Notifiers
+from migrator.runtime.reading import with_edits
 from migrator.runtime.runlog import RunLogs
 from migrator.runtime.runner import Runner
 from migrator.runtime.runs import Held, new_id
@@ -59,16 +60,18 @@ class Deployment:
         history: History,
         databases: tuple[str, ...],
         *,
+        scripts: Iterable[Revision] = (),
         stored: bool = False,
         run: bool = True,
     ) -> Outcome:
         """Plan under the locks of these databases, and run the plan; or, without `run`, only record it.
 
-        `stored` adds the applied revisions whose files are gone, from the text that the tracker kept. Where a commit
-        was never answered, the locks are taken anew and the tracker is read again before anything is said.
+        `scripts` are the revisions beside the order that the plan may hold. `stored` adds the applied revisions whose
+        files are gone, from the text that the tracker kept. Where a commit was never answered, the locks are taken
+        again and the tracker is read again before anything is said.
         """
         async with self.reporting(command, databases):
-            outcome = await self._carried_out(make, history, databases, stored=stored, run=run)
+            outcome = await self._carried_out(make, history, databases, scripts, stored=stored, run=run)
             self._ended = list(outcome.runs)
         return outcome
 
@@ -93,17 +96,25 @@ class Deployment:
         self._notifiers.publish(event)
 
     async def _carried_out(
-        self, make: Planner, history: History, databases: tuple[str, ...], *, stored: bool, run: bool
+        self,
+        make: Planner,
+        history: History,
+        databases: tuple[str, ...],
+        scripts: Iterable[Revision],
+        *,
+        stored: bool,
+        run: bool,
     ) -> Outcome:
         try:
             async with self.hold(databases) as held:
                 state = await self.settled(held, history)
                 trackers = {name: held[name].session.tracker for name in databases}
+                state = await with_edits(state, [*history, *scripts], trackers)
                 full = await with_stored(history, state, trackers) if stored else history
                 plan = self._without_those_asked(make(full, state), held)
                 self.planned(plan, full, state, databases)
                 runs = await self._run(plan, state, held) if run else await self.runner(held).stamp_plan(plan, state)
-                return Outcome(plan, runs, notes(history, state))
+                return Outcome(plan, runs, notes(history, state, plan))
         except Unanswered as doubt:
             return await self._ask_again(doubt, history, databases)
 
@@ -229,18 +240,26 @@ async def with_stored(history: History, state: State, trackers: dict[str, Tracke
     return History([*history, *found]) if found else history
 
 
-def notes(history: History, state: State) -> tuple[str, ...]:
+def notes(history: History, state: State, plan: Plan) -> tuple[str, ...]:
     """Return what a person should read beside the result."""
+    edited = [
+        step.key
+        for step in plan.steps
+        if step.direction is Direction.DOWNGRADE and state.edits.get(step.key) is Edit.BACK
+    ]
+    found = [
+        f"{key} was applied from an older text: the downgrade is that of {history[key].path} as it is now."
+        for key in edited
+        if key in history
+    ]
     unknown = unknown_keys(history, state)
-    if not unknown:
-        return ()
-    run = state.applied[unknown[-1]]
-    listed = ", ".join(str(key) for key in unknown)
-    note = (
-        f"The database is ahead of these files: {listed} was applied {run.finished_at} by {run.user}@{run.host} "
-        f"from release {run.release or 'unknown'}."
-    )
-    return (note,)
+    if unknown:
+        run = state.applied[unknown[-1]]
+        found.append(
+            f"The database is ahead of these files: {', '.join(str(key) for key in unknown)} was applied "
+            f"{run.finished_at} by {run.user}@{run.host} from release {run.release or 'unknown'}."
+        )
+    return tuple(found)
 
 
 def owner_of(config: Config, actor: str = "") -> Owner:

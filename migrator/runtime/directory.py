@@ -10,6 +10,7 @@ from migrator.config import Database
 from migrator.core.errors import ConfigError, RevisionFileError
 from migrator.core.protocols import Capabilities
 from migrator.core.revision import Direction, Key, Revision, Script, checksum_of
+from migrator.core.run import Edit
 from migrator.core.utf8 import is_utf8, readable
 
 HEADS_LOCK = "heads.lock"
@@ -68,6 +69,21 @@ def stored(key: Key, path: str, source: str) -> Revision:
     return Revision(
         database=key.database, header=header, path=path, source=source, checksum=checksum_of(source), stored=True
     )
+
+
+def edit_of(revision: Revision, path: str, source: str) -> Edit | None:
+    """Return how the file of a revision was edited since its text ran; None if an upgrade would do another thing."""
+    suffix = Path(revision.path).suffix
+    if not source or Path(path).suffix != suffix:
+        return None
+    parts = _format(suffix, revision.path).parts
+    try:
+        (before, back_before), (now, back_now) = parts(source), parts(revision.source)
+    except (SyntaxError, ValueError, RecursionError, RevisionFileError):
+        return None
+    if before != now:
+        return None
+    return Edit.LAYOUT if back_before == back_now else Edit.BACK
 
 
 def write(database: Database, name: str, text: str, heads: Mapping[str, str]) -> Path:

@@ -11,7 +11,7 @@ from migrator.core.protocols import Adapter, Finding, Findings
 from migrator.core.report import lines_of, script_line
 from migrator.core.scripts import Scripts, here
 from migrator.runtime.connections import Connections
-from migrator.runtime.reading import state_in
+from migrator.runtime.reading import state_in, with_edits
 
 LIMIT = 15.0
 """Seconds after which a database counts as silent; all are asked side by side."""
@@ -52,7 +52,8 @@ async def _with_state(probe: Probe, adapter: Adapter, files: Files, environment:
     """Read where the revisions stand, but for those of other environments, and who holds the lock."""
     try:
         async with adapter.session() as session:
-            state = await state_in(session.tracker)
+            trackers = {probe.name: session.tracker}
+            state = await with_edits(await state_in(session.tracker), [*files[0], *files[1]], trackers)
             holder = await session.lock.holder()
     except MigratorError as error:
         return Probe(probe.name, [*probe.findings, Finding("fail", "state", error.message, error.hint)])

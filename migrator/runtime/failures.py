@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from migrator.core.data_state import describe_effect
 from migrator.core.errors import (
     ConnectionLost,
     DatabaseError,
@@ -101,16 +102,19 @@ def said(error: BaseException, path: str) -> str:
 
 
 def explained(
-    run: Run, failure: Failure, done: tuple[Run, ...], *, recorded: bool, rerunnable: bool = False
+    run: Run, failure: Failure, done: tuple[Run, ...], *, again: str, recorded: bool, rerunnable: bool = False
 ) -> RunFailed:
-    """Return the error for the command: what happened, what state the database is in, what to type next."""
+    """Return the error for the command: what happened, what state the database is in, what to type next.
+
+    `again` is the command that runs the step again, from `retry_command`.
+    """
     kind = VerifyFailed if failure.reason == "verify_failed" else RunFailed
     error = kind(
         f"{run.key} ({run.title}) failed in {run.direction}: {run.error}",
         done=done,
         failed=run,
         state=_state(run, done, recorded=recorded),
-        hint=_hint(run, failure, rerunnable=rerunnable),
+        hint=f"{_hint(run, failure, again, rerunnable=rerunnable)} `migrator logs {run.run_id}` prints its log.",
     )
     cause = failure.__cause__
     if kind is RunFailed and isinstance(cause, MigratorError):
@@ -119,12 +123,12 @@ def explained(
     return error
 
 
-def stopped(run: Run) -> Stopped:
-    """Return what a stop in the middle of a long change means."""
+def stopped(run: Run, again: str) -> Stopped:
+    """Return what a stop in the middle of a long change means; `again` as in `explained`."""
     return Stopped(
         f"stopped in the {run.direction} of {run.key} ({run.title})",
         state=_kept(run),
-        hint=f"Run {_again(run)} again; it goes on at the checkpoint.",
+        hint=f"Run {again} again; it continues at the checkpoint.",
     )
 
 
@@ -144,7 +148,7 @@ def answered(doubt: Unanswered, state: State) -> Outcome:
     """
     run, after = doubt.run, state.applied.get(doubt.run.key)
     landed = after is not None and after.run_id == run.run_id if run.direction is Direction.UPGRADE else after is None
-    again = f"Run `migrator {run.direction}` again; it goes on from there."
+    again = f"Run {retry_command(run, doubt.plan)} again; it continues from there."
     if not landed:
         there = f"What the checkpoints of {run.key} say" if run.origin else f"Nothing of {run.key}"
         raise ConnectionLost(
@@ -161,18 +165,14 @@ def answered(doubt: Unanswered, state: State) -> Outcome:
 
 
 def _state(run: Run, done: tuple[Run, ...], *, recorded: bool) -> str:
-    texts = {
-        Effect.NONE: "Nothing of it is in the database.",
-        Effect.PARTIAL: "A part of it is in the database.",
-        Effect.FULL: "All of it is in the database.",
-        Effect.UNKNOWN: "It ran without a transaction: what it did before it failed is still in the database.",
-    }
-    text = _kept(run) if run.origin and run.effect is Effect.PARTIAL else texts[run.effect]
+    text = _kept(run) if run.origin and run.effect is Effect.PARTIAL else describe_effect(run)
     if not recorded:
-        text += " The tracker could not be told; the next command finds the run and settles it."
-    before = ", ".join(str(each.key) for each in done[-3:])
-    verb = "applied" if run.direction is Direction.UPGRADE else "taken down"
-    return text + (f" Before it, {len(done)} {verb} and kept (last: {before})." if done else "")
+        text += " The tracker could not be written; the next command finds the run and settles it."
+    if not done:
+        return text
+    verb = "applied" if run.direction is Direction.UPGRADE else "reverted"
+    last = ", ".join(str(each.key) for each in done[-3:])
+    return f"{text} Before it, {len(done)} {verb} and kept (last: {last})."
 
 
 def _kept(run: Run) -> str:
@@ -184,13 +184,16 @@ def _kept(run: Run) -> str:
         + f"rows of {loop['name']}"
         for loop in loops
     ]
-    return f"Done and kept: {', '.join(parts)}." if parts else "What was done before is kept."
+    back = f" {run.key} is still recorded as applied." if run.direction is Direction.DOWNGRADE or run.forced else ""
+    return (f"Done and kept: {', '.join(parts)}." if parts else "What was done before is kept.") + back
 
 
-def _again(run: Run) -> str:
-    if run.kind is Kind.SCRIPT and run.direction is Direction.UPGRADE:
-        return f"`migrator run {run.key}`"
-    return f"`migrator {run.direction} {run.database}:{'head' if run.direction is Direction.UPGRADE else '-1'}`"
+def retry_command(run: Run, plan: Plan) -> str:
+    """Return the command that runs a failed step of a plan again, and what of its database was to follow it."""
+    if run.kind is Kind.SCRIPT:
+        return f"`migrator run {run.key}`" if run.direction is Direction.UPGRADE else f"`migrator downgrade {run.key}`"
+    targets = [text for text in plan.targets if text.startswith(f"{run.database}:")]
+    return f"`migrator {run.direction} {' '.join(targets or [str(run.key)])}{' --force' * run.forced}`"
 
 
 def _hint_on(run: Run, failure: Failure, again: str) -> str:
@@ -205,7 +208,7 @@ def _hint_on(run: Run, failure: Failure, again: str) -> str:
     )
 
 
-def _hint(run: Run, failure: Failure, *, rerunnable: bool) -> str:
+def _hint(run: Run, failure: Failure, again: str, *, rerunnable: bool) -> str:
     cause = failure.__cause__
     lead = f"{cause.hint} " if isinstance(cause, DatabaseError | DependencyMissing | UsageError) and cause.hint else ""
     if isinstance(cause, ConnectionLost):
@@ -214,7 +217,6 @@ def _hint(run: Run, failure: Failure, *, rerunnable: bool) -> str:
         return cause.hint
     if failure.reason == "timeout":
         lead = failure.lead or 'Give it more time (`timeout = "30m"` in the revision), or do less at once. '
-    again = _again(run)
     if run.origin and run.effect is Effect.PARTIAL:
         return lead + _hint_on(run, failure, again)
     if run.effect is Effect.NONE and isinstance(cause, DatabaseError) and cause.retryable:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from migrator.config import Config, load
 from migrator.core.history import History
 from migrator.core.protocols import Notifier
-from migrator.core.revision import Key
+from migrator.core.revision import Key, Revision
 from migrator.core.run import State
 from migrator.runtime import directory
 from migrator.runtime.notify import Notifiers
 from migrator.runtime.questions import Questions
+from migrator.runtime.reading import with_edits
 
 if TYPE_CHECKING:
     from migrator.core.forecast import Forecast
@@ -82,8 +83,8 @@ class Migrator(Questions):
 
         reach = _reach(history, scope)
         if dry_run or self.config.dry_run:
-            return await self._only_plan(plan, history, reach)
-        return await self._deployment().carry_out("upgrade", plan, history, reach)
+            return await self._only_plan(plan, history, reach, scripts)
+        return await self._deployment().carry_out("upgrade", plan, history, reach, scripts=scripts)
 
     async def downgrade(
         self,
@@ -237,7 +238,9 @@ class Migrator(Questions):
         def plan(history: History, state: State) -> "Plan":
             return mend(history, scripts, state, run)
 
-        return await self._deployment().carry_out("retry-failed", plan, history, (run.database,), stored=True)
+        return await self._deployment().carry_out(
+            "retry-failed", plan, history, (run.database,), scripts=scripts, stored=True
+        )
 
     def _deployment(self) -> "Deployment":
         from migrator.runtime.deployment import Deployment
@@ -250,13 +253,20 @@ class Migrator(Questions):
         return Deployment(self.config, self._connections, self._notifiers, self.actor)
 
     async def _only_plan(
-        self, make: "Planner", history: History, databases: tuple[str, ...], *, run: bool = True
+        self,
+        make: "Planner",
+        history: History,
+        databases: tuple[str, ...],
+        scripts: Iterable[Revision] = (),
+        *,
+        run: bool = True,
     ) -> "Outcome":
         """Plan from what can be read without the locks; where it is to `run`, say how long long changes will take."""
         from migrator.core.outcome import Outcome
         from migrator.runtime.deployment import notes, with_stored
 
-        async with self._peek(databases) as (state, trackers):
+        async with self._peek(databases) as (ran, trackers):
+            state = await with_edits(ran, [*history, *scripts], trackers)
             full = await with_stored(history, state, trackers)
         plan = make(full, state)
         told: tuple[Forecast, ...] = ()
@@ -264,7 +274,7 @@ class Migrator(Questions):
             from migrator.runtime.forecast import forecasts
 
             told = await forecasts(plan, state, self._connections)
-        return Outcome(plan, notes=notes(history, state), dry_run=True, forecasts=told)
+        return Outcome(plan, notes=notes(history, state, plan), dry_run=True, forecasts=told)
 
 
 def _reach(history: History, scope: tuple[str, ...]) -> tuple[str, ...]:

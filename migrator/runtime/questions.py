@@ -14,7 +14,7 @@ from migrator.core.scripts import Scripts, refuse_lookalikes
 from migrator.core.utf8 import readable
 from migrator.runtime import directory
 from migrator.runtime.connections import Connections
-from migrator.runtime.reading import state_in
+from migrator.runtime.reading import state_in, with_edits
 
 if TYPE_CHECKING:
     from migrator.core.change import Change
@@ -68,7 +68,8 @@ class Questions:
         scope = self._scope(databases)
         history, scripts = self._read()
         beside = scripts.named([target], scope)
-        async with self._peek(tuple(self.config.databases)) as (state, trackers):
+        async with self._peek(tuple(self.config.databases)) as (ran, trackers):
+            state = await with_edits(ran, [*history, *scripts], trackers)
             if beside:
                 return Shown(script_line(beside[0], state), beside[0].source, "", beside[0].header)
             full = await with_stored(history, state, trackers)
@@ -140,8 +141,8 @@ class Questions:
         history = self._read()[0]
         for name in self._scope(databases):
             try:
-                async with self._peek((name,)) as (state, _):
-                    metrics.read(history, state, (name,))
+                async with self._peek((name,)) as (state, trackers):
+                    metrics.read(history, await with_edits(state, history, trackers), (name,))
             except DatabaseError:
                 metrics.reached(name, up=False)
             else:
@@ -172,7 +173,7 @@ class Questions:
     async def _report(self, name: str, history: History) -> DatabaseReport:
         adapter = await self._connections.adapter(name)
         async with adapter.session() as session:
-            state = await state_in(session.tracker)
+            state = await with_edits(await state_in(session.tracker), history, {name: session.tracker})
             holder: Holder | None = await session.lock.holder() if state.running else None
             changes: tuple[Change, ...] = ()
             if any(run.origin for run in (*state.running, *state.resumable.values())):

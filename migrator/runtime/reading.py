@@ -1,9 +1,15 @@
 """What a tracker says of its database, read from it."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from migrator.core.protocols import Tracker
-from migrator.core.run import State, state_of
+from migrator.core.revision import Key, Revision
+from migrator.core.run import Edit, State, state_of
+from migrator.runtime import directory
+
+PAGE = 100
+"""How many texts are in memory at once."""
 
 
 async def state_in(tracker: Tracker) -> State:
@@ -12,3 +18,32 @@ async def state_in(tracker: Tracker) -> State:
     if not state.resumable:
         return state
     return replace(state, controls={key: await tracker.control(run.origin) for key, run in state.resumable.items()})
+
+
+async def with_edits(state: State, revisions: Iterable[Revision], trackers: Mapping[str, Tracker]) -> State:
+    """Return the state with the edits of files since they ran, found by comparing them with the texts in the trackers.
+
+    A file whose checksum is that of its run costs nothing; only the texts of the others are read.
+    """
+    known = {each.key: each for each in revisions if not each.stored}
+    runs = {
+        run.run_id: run
+        for found in (state.applied, state.scripts, state.resumable)
+        for key, run in found.items()
+        if key in known and key.database in trackers and state.is_changed(run, known[key].checksum)
+    }
+    if not runs:
+        return state
+    from migrator.core.runs import RunFilter
+
+    edits: dict[Key, Edit] = {}
+    for name, tracker in trackers.items():
+        ids = tuple(run.run_id for run in runs.values() if run.database == name)
+        for start in range(0, len(ids), PAGE):
+            wanted = RunFilter(ids=ids[start : start + PAGE])
+            for ran in await tracker.page(wanted, limit=PAGE, columns=("run_id", "path", "source")):
+                revision = known[runs[ran.run_id].key]
+                edit = directory.edit_of(revision, ran.path, ran.source)
+                if edit is not None:
+                    edits[revision.key] = edit
+    return replace(state, edits=edits) if edits else state

@@ -27,7 +27,7 @@ from migrator.core.revision import Direction, Key, Script
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.secrets import Mask
 from migrator.runtime.calling import call
-from migrator.runtime.failures import Failure, Unanswered, explained, overtaken, said, stopped
+from migrator.runtime.failures import Failure, Unanswered, explained, overtaken, retry_command, said, stopped
 from migrator.runtime.lifecycle import clean_up, validate
 from migrator.runtime.params import Params
 from migrator.runtime.runlog import RunLog, RunLogs
@@ -68,6 +68,7 @@ class _Work:
     log: RunLog
     params: Params
     hurried: Step | None
+    again: str
     seen: _Seen = field(default_factory=_Seen)
 
 
@@ -114,7 +115,9 @@ class Runner:
                     place, log = (index + 1, len(runs)), self._logs.of(run)
                     given = self._params.get(step.key, Params())
                     hurried = plan.hurried(step, self._timeout)
-                    await self._run(_Work(step, run, scripts[step.key], rides, place, log, given, hurried))
+                    await self._run(
+                        _Work(step, run, scripts[step.key], rides, place, log, given, hurried, retry_command(run, plan))
+                    )
         except OutcomeUnknown as error:
             raise Unanswered(plan, runs[len(self._done)], tuple(self._done), error) from error
         finally:
@@ -309,10 +312,10 @@ class Runner:
             return overtaken(run, refused) if isinstance(error, Failure) else error
         self._publish(RunFinished(run, *work.place))
         if not isinstance(error, Failure):
-            error.args = (stopped(run),) if run.origin else error.args
+            error.args = (stopped(run, work.again),) if run.origin else error.args
             return error
         rerunnable = work.step.revision.header.rerunnable
-        return explained(run, failure, tuple(self._done), recorded=recorded, rerunnable=rerunnable)
+        return explained(run, failure, tuple(self._done), again=work.again, recorded=recorded, rerunnable=rerunnable)
 
     async def _undo(self, work: _Work, failure: Failure) -> Failure:
         """After a failed verify outside a transaction, run the downgrade: the revision asks for it."""

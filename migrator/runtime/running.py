@@ -17,6 +17,7 @@ from migrator.runtime.connections import Connections
 from migrator.runtime.deployment import Deployment
 from migrator.runtime.failures import Unanswered
 from migrator.runtime.params import Params, fields_of, read
+from migrator.runtime.reading import with_edits
 from migrator.runtime.requirements import refuse_missing
 from migrator.runtime.runs import Held
 from migrator.runtime.stopping import Stop
@@ -47,7 +48,8 @@ async def run(
     await refuse_missing(chosen, connections)
     reach = tuple(dict.fromkeys([*databases, *(link.database for each in chosen for link in each.depends_on)]))
     async with deployment.reporting("run", databases), deployment.hold(reach) as held:
-        state = await deployment.settled(held, history)
+        trackers = {name: each.session.tracker for name, each in held.items()}
+        state = await with_edits(await deployment.settled(held, history), chosen, trackers)
         refuse_unready(chosen, state, force=wanted.force)
         scripts = deployment.loaded(chosen, held)
         params = _params(chosen, scripts, wanted.params)

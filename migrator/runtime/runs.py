@@ -77,6 +77,6 @@ def _cursor(step: Step, state: State, run_id: str) -> Mapping[str, Any]:
     if step.failed_of:
         return {"origin": run_id, "failed_of": step.failed_of}
     before = state.resumable.get(step.key)
-    if before is None or before.direction is not step.direction or before.checksum != step.revision.checksum:
+    if before is None or before.direction is not step.direction or state.is_changed(before, step.revision.checksum):
         return {"origin": run_id}
     return {"origin": before.origin}

@@ -83,10 +83,10 @@ def test_a_throttle_is_told_once_for_each_reason() -> None:
 @pytest.mark.parametrize(
     ("status", "effect", "state", "after"),
     [
-        (Status.SUCCESS, Effect.FULL, "All of it is in the database: its verify says so.", "Nothing."),
-        (Status.FAILED, Effect.NONE, "Nothing of it is in the database.", "`migrator upgrade app:head`"),
-        (Status.FAILED, Effect.PARTIAL, "A part of it is in the database", "`migrator upgrade app:head`"),
-        (Status.FAILED, Effect.UNKNOWN, "is still in the database.", "`migrator resolve bad-b --retry"),
+        (Status.SUCCESS, Effect.FULL, "All of app:b is in app.", "Nothing."),
+        (Status.FAILED, Effect.NONE, "nothing of app:b is in app.", "`migrator upgrade app:head`"),
+        (Status.FAILED, Effect.PARTIAL, "A part of app:b is in app", "`migrator upgrade app:head`"),
+        (Status.FAILED, Effect.UNKNOWN, "may still be in app.", "`migrator resolve bad-b --retry"),
     ],
 )
 def test_an_interruption_says_what_is_left(status: Status, effect: Effect, state: str, after: str) -> None:
