@@ -23,7 +23,7 @@ def edited(shop: Project) -> tuple[Project, Path]:
     shop.tables("main", "a1", "a2", "a3")
     shop.good("upgrade", "a2")
     path = shop.revisions("main") / "a2.py"
-    path.write_text(path.read_text() + "# better\n")
+    path.write_text(path.read_text().replace("(id int)", "(id bigint)"))
     return shop, path
 
 
@@ -64,10 +64,53 @@ def test_an_edited_file_is_refused(edited: tuple[Project, Path]) -> None:
     assert project.run("downgrade", "-1").exit_code == 15
 
 
+def test_comments_and_layout_are_no_drift(shop: Project) -> None:
+    """A comment, a docstring or a formatter changes nothing that an upgrade does: no drift, in either format."""
+    shop.tables("main", "a1")
+    shop.sql("main", "b2", "a1", upgrade="CREATE TABLE b2 (id int)", downgrade="DROP TABLE b2")
+    shop.good("upgrade")
+    python, text = (shop.revisions("main") / name for name in ("a1.py", "b2.sql"))
+    stored = python.read_text()
+    python.write_text(stored.replace("async def", "# why\n\n\nasync def").rstrip())
+    text.write_text(text.read_text() + "\n\n")
+    shop.table("main", "c3", "b2")
+    assert shop.states() == {"a1": "applied", "b2": "applied", "c3": "pending"}
+    assert "edited" not in shop.good("upgrade").text
+    assert shop.good("show", "a1", "--stored").stdout == stored
+    shop.good("downgrade", "base")
+
+
+@pytest.mark.parametrize("form", ["py", "sql"])
+def test_a_downgrade_is_corrected(shop: Project, form: str) -> None:
+    """A failed downgrade is corrected in its file and repeated with the command of the hint; its run keeps the new text."""
+    if form == "py":
+        shop.revision(
+            "main",
+            "a1",
+            upgrade='await ctx.execute("CREATE TABLE a1 (id int)")',
+            downgrade='await ctx.execute("DROP TABLE a2")',
+        )
+    else:
+        shop.sql("main", "a1", upgrade="CREATE TABLE a1 (id int)", downgrade="DROP TABLE a2")
+    shop.good("upgrade")
+    failed = shop.run("downgrade", "-1")
+    assert failed.exit_code == 1
+    assert "The downgrade was rolled back; main:a1 is still applied." in failed.stderr
+    path = shop.revisions("main") / f"a1.{form}"
+    path.write_text(path.read_text().replace("DROP TABLE a2", "DROP TABLE a1"))
+    assert shop.states() == {"a1": "applied"}
+    shop.good("upgrade")
+    done = shop.good(*hinted(failed, "downgrade"))
+    assert "main:a1 was applied from an older text" in done.text
+    assert shop.states() == {"a1": "pending"}
+    (run,) = runs(shop.urls["main"], "direction = 'downgrade' AND status = 'success'")
+    assert "DROP TABLE a1" in run["source"]
+
+
 def test_an_edited_file_is_restored(edited: tuple[Project, Path]) -> None:
     """One way out: `show --stored` prints the very text that ran, and with it everything is well."""
     project, path = edited
-    assert "`migrator show ID --stored`" in project.run("upgrade").stderr
+    assert "`migrator show main:a2 --stored`" in project.run("upgrade").stderr
     path.write_text(project.good("show", "a2", "--stored").stdout)
     project.good("upgrade")
     assert set(project.states().values()) == {"applied"}
