@@ -42,9 +42,15 @@ def load(text: str, path: str) -> Script:
 
 
 def parts(text: str) -> tuple[str, str]:
-    """Return what upgrades and what only takes back or verifies. Raises RevisionFileError."""
-    parsed = _Parsed(unix_lines(text), "")
-    sections = {name: sql.strip() for name, sql in parsed.sections.items()}
+    """Return what upgrades and what only takes back or verifies, without comments and layout.
+
+    Texts that are equal do the same. Raises RevisionFileError.
+    """
+    from migrator.core.sql import tokens
+    from migrator.formats._sqlfile import SQLFile
+
+    parsed = SQLFile(unix_lines(text), "")
+    sections = {name: "\n".join(tokens(sql)) for name, sql in parsed.sections().items()}
     forward = f"{sorted(parsed.values.items())}\n{sections.pop('upgrade')}"
     return forward, "\n".join(f"{name}\n{sql}" for name, sql in sorted(sections.items()))
 

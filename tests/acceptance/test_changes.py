@@ -72,7 +72,7 @@ def test_comments_and_layout_are_no_drift(shop: Project) -> None:
     python, text = (shop.revisions("main") / name for name in ("a1.py", "b2.sql"))
     stored = python.read_text()
     python.write_text(stored.replace("async def", "# why\n\n\nasync def").rstrip())
-    text.write_text(text.read_text() + "\n\n")
+    text.write_text(text.read_text().replace("(id int)", "( id INT ) -- the key"))
     shop.table("main", "c3", "b2")
     assert shop.states() == {"a1": "applied", "b2": "applied", "c3": "pending"}
     assert "edited" not in shop.good("upgrade").text
@@ -82,7 +82,7 @@ def test_comments_and_layout_are_no_drift(shop: Project) -> None:
 
 @pytest.mark.parametrize("form", ["py", "sql"])
 def test_a_downgrade_is_corrected(shop: Project, form: str) -> None:
-    """A failed downgrade is corrected in its file and repeated with the command of the hint; its run keeps the new text."""
+    """A failed downgrade is corrected in its file and repeated as the hint proposes; its run keeps the new text."""
     if form == "py":
         shop.revision(
             "main",

@@ -94,6 +94,9 @@ def test_a_class_in_place_of_functions() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "layout", "upgrade"),
     [
+        ("CREATE", "-- a comment\nCREATE", True, True),
+        ("CREATE", "/* a /* nested */ comment */ create", True, True),
+        ("(id int, note", "(\n  id int,\n  note", True, True),
         ("DROP TABLE a;\n", "DROP TABLE a;", True, True),
         ("-- Title", "-- Another title", True, True),
         ("-- down_revision: none", "-- down_revision:   none", True, True),
