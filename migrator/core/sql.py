@@ -25,6 +25,7 @@ _DOLLAR = re.compile(rf"\$(?:{_FIRST}(?:(?!\$){_NEXT})*)?\$")
 _BLOCK_EDGE = re.compile(r"/\*|\*/")
 _WORD = re.compile(rf"{_FIRST}{_NEXT}*")
 _WORD_OR_PARENTHESIS = re.compile(rf"{_WORD.pattern}|[()]")
+_NUMBER = re.compile(rf"(?<!{_NEXT})[0-9][\w.]*")
 _BODIED = frozenset({"function", "procedure"})
 _TOKEN = re.compile(
     rf"""{_FIRST}{_NEXT}*
@@ -84,9 +85,9 @@ class Statement:
         return [word.lower() for word in found[:limit]]
 
     def masked(self, text: str) -> str:
-        """Return the statement on one line, with what is between quotes left out: it may be data."""
-        parts = [text[each.start : each.end] if each.kind is not Kind.LITERAL else "'***'" for each in self.pieces]
-        return " ".join("".join(parts).split())
+        """Return the statement on one line, without its strings and numbers: they may be data."""
+        parts = ["'***'" if each.kind is Kind.LITERAL else text[each.start : each.end] for each in self.pieces]
+        return _NUMBER.sub("***", " ".join("".join(parts).split()))
 
 
 def pieces(text: str) -> Iterator[Piece]:

@@ -1,9 +1,9 @@
 """Revisions in SQL: a header in comments, then one section for each function."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from migrator.core.errors import RevisionFileError, UsageError
+from migrator.core.errors import CheckFailed, RevisionFileError, UsageError
 from migrator.core.revision import Header, Script
 from migrator.formats._header import HeaderError, header_of
 from migrator.formats._text import one_line, unix_lines
@@ -31,14 +31,14 @@ def read(text: str, path: str) -> Header:
 
 
 def load(text: str, path: str) -> Script:
-    """Return functions that send the sections to `ctx.script`, and the verify to `ctx.value`.
+    """Return functions that send the sections to `ctx.script`, and the verify to `ctx.query`.
 
     Each section keeps the line numbers of the file. Raises RevisionFileError.
     """
     from migrator.formats._sqlfile import SQLFile
 
     sections = SQLFile(unix_lines(text), path).sections()
-    return Script.of({name: (_check if name == "verify" else _script)(sql) for name, sql in sections.items()})
+    return Script.of({name: _check(sql, path) if name == "verify" else _script(sql) for name, sql in sections.items()})
 
 
 def parts(text: str) -> tuple[str, str]:
@@ -89,8 +89,27 @@ def _script(sql: str) -> Callable[[Any], Awaitable[None]]:
     return run
 
 
-def _check(sql: str) -> Callable[[Any], Awaitable[bool]]:
+def _check(sql: str, path: str) -> Callable[[Any], Awaitable[bool]]:
+    """Return a verify that takes one row with one boolean, and nothing else, for an answer."""
+    line = len(sql) - len(sql.lstrip("\n"))
+
     async def verify(ctx: Any) -> bool:
-        return bool(await ctx.value(sql))
+        rows = await ctx.query(sql, path)
+        wrong = _no_answer(rows)
+        if wrong:
+            raise CheckFailed(f"{path}:{line}: the section verify returned {wrong}; it takes one row with one boolean")
+        return bool(rows[0][0])
 
     return verify
+
+
+def _no_answer(rows: Sequence[Any]) -> str:
+    """Return why rows are no answer of yes or no, "" where they are one."""
+    if len(rows) != 1:
+        return f"{len(rows)} rows" if rows else "no row"
+    if len(rows[0]) != 1:
+        return f"{len(rows[0])} columns"
+    value = rows[0][0]
+    if value is None:
+        return "NULL"
+    return "" if isinstance(value, bool) else f"a value of type {type(value).__name__}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from migrator.core.errors import UsageError
+from migrator.core.errors import CheckFailed, UsageError
 from migrator.formats import sql
 
 TEXT = "-- T.\n-- revision: aa01\n\n-- migrator: verify\nSELECT true\n\n\n"
@@ -21,8 +21,8 @@ class Recorder:
     async def script(self, text: str) -> None:
         self.sent.append(("script", text))
 
-    async def value(self, text: str) -> Any:
-        self.sent.append(("value", text))
+    async def query(self, text: str, path: str) -> Any:
+        self.sent.append((path, text))
         return self.answer
 
 
@@ -35,14 +35,34 @@ async def test_sections_keep_their_lines() -> None:
     assert script.downgrade is None
 
 
-@pytest.mark.parametrize(("answer", "passes"), [(True, True), (1, True), (False, False), (None, False)])
-async def test_verify_is_the_first_column(answer: Any, passes: bool) -> None:
-    """A verify passes when the value of its statement is true."""
-    ctx = Recorder(answer)
+@pytest.mark.parametrize("answer", [True, False])
+async def test_verify_is_one_boolean(answer: bool) -> None:
+    """A verify says what its one row and column say; its statement keeps its line."""
+    ctx = Recorder([(answer,)])
     verify = sql.load(TEXT, "x.sql").verify
     assert verify is not None
-    assert await verify(ctx) is passes
-    assert ctx.sent == [("value", "\n" * 4 + "SELECT true")]
+    assert await verify(ctx) is answer
+    assert ctx.sent == [("x.sql", "\n" * 4 + "SELECT true")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "wrong"),
+    [
+        ([], "no row"),
+        ([(True,), (True,)], "2 rows"),
+        ([(True, True)], "2 columns"),
+        ([()], "0 columns"),
+        ([(None,)], "NULL"),
+        ([(1,)], "a value of type int"),
+        ([("t",)], "a value of type str"),
+    ],
+)
+async def test_verify_takes_nothing_else_for_an_answer(rows: list[Any], wrong: str) -> None:
+    """NULL, no row, several rows and other types fail, and the section is named with its line."""
+    verify = sql.load(TEXT, "x.sql").verify
+    assert verify is not None
+    with pytest.raises(CheckFailed, match=f"^x.sql:4: the section verify returned {wrong};"):
+        await verify(Recorder(rows))
 
 
 @pytest.mark.parametrize("down", [(), ("aa",), ("aa", "bb")])

@@ -11,8 +11,8 @@ import asyncpg
 from migrator.adapters._context import ContextBase
 from migrator.adapters.postgres._errors import refuse_unsendable, translate, undecodable
 from migrator.adapters.postgres._link import LIMIT, Link
-from migrator.adapters.postgres._split import statements
-from migrator.core.errors import MigratorError, UsageError
+from migrator.adapters.postgres._section import DOING, is_unread, run_one_by_one, run_together
+from migrator.core.errors import MigratorError, StatementFailed, UsageError
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
 
@@ -37,6 +37,8 @@ class Context(ContextBase):
     """
 
     pooled = False
+    begin = ""
+    """What begins the step's transaction, to begin it once more."""
 
     def __init__(
         self,
@@ -52,8 +54,6 @@ class Context(ContextBase):
         self._queries = queries
         self._path = run.path if run else ""
         self._sqlalchemy: _SQLAlchemy | None = None
-        self._unsent = False
-        """Whether the text of an SQL file waits to be sent."""
 
     async def only_read(self) -> None:
         """Let the server refuse what would be written outside of a batch; a pooler's connection is not ours to set."""
@@ -107,21 +107,31 @@ class Context(ContextBase):
         return error if isinstance(error, MigratorError) else translate(error, "run a statement")
 
     async def script(self, text: str) -> None:
-        """Run the section of an SQL file.
+        """Run the section of an SQL file: as one text in a transaction, else statement by statement.
 
-        In a transaction it is sent together with what follows in the same step. Outside of one each statement is sent
-        by itself, by the extended protocol, in which the server refuses a text of several.
+        It is not sent with the commit, though that would save a round trip: the step's time limit and a signal end it,
+        and neither may end a commit. Deferred constraints are checked with it for the same reason.
         """
         if self.run is not None and self.run.transactional:
             await self._count(text)
-            self._link.later(text, self._path)
-            self._unsent = True
+            await run_together(self._link, text, self._path, self.begin)
             return
-        parts = statements(text, self._path)
-        self.total = len(parts)
-        for part in parts:
-            await self._count(part)
-            await self._link.fetch(part, (), "run the statement", path=self._path)
+        before = self.touched
+        try:
+            await run_one_by_one(self._link, text, self._path, self._count_of)
+        except StatementFailed as error:
+            if self.sent <= 1 and is_unread(error):
+                self.touched = before  # nothing has run
+            raise
+
+    async def query(self, text: str, path: str) -> list[Any]:
+        """Run the one statement of an SQL file's section and return its rows; errors name its line."""
+        await self._count(text)
+        return await self._link.fetch(text, (), DOING, path=path)
+
+    async def _count_of(self, text: str, total: int) -> None:
+        self.total = total
+        await self._count(text)
 
     @property
     def conn(self) -> "AsyncConnection":
@@ -140,14 +150,7 @@ class Context(ContextBase):
             self._sqlalchemy = await _SQLAlchemy.start(self._link, autocommit=not self._link.in_transaction)
 
     async def settle(self) -> None:
-        """Write what SQLAlchemy's session has not written yet, into the step's own transaction, and send an SQL file.
-
-        It is not sent with the commit, though that would save a round trip: the step's time limit and a signal end it,
-        and neither may end a commit. Deferred constraints are checked with it for the same reason.
-        """
-        if self._unsent:
-            self._unsent = False
-            await self._link.execute("SET CONSTRAINTS ALL IMMEDIATE", "run the script")
+        """Write what SQLAlchemy's session has not written yet, into the step's own transaction."""
         if self._sqlalchemy is not None:
             await self._sqlalchemy.settle()
 

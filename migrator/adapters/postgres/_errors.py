@@ -116,13 +116,17 @@ def translated(doing: str, *, connected: bool = True) -> Iterator[None]:
 
 
 def _root(error: BaseException) -> BaseException:
-    """Return the driver's own error under SQLAlchemy's. A chain of causes may lead back into itself."""
+    """Return the driver's own error under SQLAlchemy's. A chain of causes may lead back into itself.
+
+    What a script raises of its own, from an error that it caught, is its own error.
+    """
     chain: list[BaseException] = []
     found: BaseException | None = error
     while found is not None and not any(found is each for each in chain):
         chain.append(found)
         original = getattr(found, "orig", None)
-        found = original if isinstance(original, BaseException) else found.__cause__
+        wrapped = found.__cause__ if type(found).__module__.startswith("sqlalchemy.") else None
+        found = original if isinstance(original, BaseException) else wrapped
     kinds = (asyncpg.PostgresError, asyncpg.InterfaceError)
     return next((each for each in chain if isinstance(each, kinds)), error)
 

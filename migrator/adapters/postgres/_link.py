@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
 from migrator.adapters.postgres._errors import refuse_unsendable, translate, undecodable
-from migrator.core.errors import MigratorError, StatementFailed
+from migrator.adapters.postgres._section import Part
+from migrator.core.errors import DatabaseError, MigratorError, StatementFailed
 
 LIMIT = 30.0
 """Seconds that a short statement of ours may take; then the server counts as gone."""
@@ -58,14 +58,6 @@ class Savepoint:
         await self._connection.execute(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
 
 
-@dataclass(frozen=True)
-class Part:
-    """A piece of text to send. `path` is the revision file whose lines it keeps, "" for our own statements."""
-
-    text: str
-    path: str = ""
-
-
 class Link:
     """A connection with an order to it. Errors leave as migrator's, with the line of the revision file."""
 
@@ -98,12 +90,12 @@ class Link:
         """Drop what waits to be sent."""
         self._ahead.clear()
 
-    async def execute(self, text: str, doing: str, *, path: str = "", limit: float | None = None) -> str:
+    async def execute(self, text: str, doing: str, *, path: str = "", line: int = 1, limit: float | None = None) -> str:
         """Send what waits and this text in one round trip; return the last status, such as `UPDATE 3`.
 
         `limit` is in seconds: whoever is silent for longer is gone, and the connection is closed.
         """
-        parts = [*self._ahead, Part(text, path)]
+        parts = [*self._ahead, Part(text, path, line)]
         self._ahead.clear()
         whole = _JOIN.join(part.text for part in parts)
         return str(await self._send(self.connection.execute, (whole,), doing, parts, limit))
@@ -114,11 +106,18 @@ class Link:
         return str(await self._send(self.connection.execute, (text, *args), doing, [], None))
 
     async def fetch(
-        self, text: str, args: Sequence[Any], doing: str, *, path: str = "", limit: float | None = None
+        self,
+        text: str,
+        args: Sequence[Any],
+        doing: str,
+        *,
+        path: str = "",
+        line: int = 1,
+        limit: float | None = None,
     ) -> list[Any]:
         """Send what waits, then one statement with arguments; return its rows."""
         await self.flush(doing)
-        return list(await self._send(self.connection.fetch, (text, *args), doing, [Part(text, path)], limit))
+        return list(await self._send(self.connection.fetch, (text, *args), doing, [Part(text, path, line)], limit))
 
     async def execute_many(self, text: str, rows: Sequence[Sequence[Any]], doing: str) -> None:
         """Send what waits, then one statement once for each row of arguments, in few round trips."""
@@ -196,23 +195,22 @@ class Link:
         known = translate(error, doing)
         if known is None:
             return None
-        where = _place(getattr(error, "position", None), parts, before)
-        if where:
-            known.message = f"{where}: {known.message}"
-            known.args = (known.message,)
+        if isinstance(known, DatabaseError):
+            _place(known, getattr(error, "position", None), parts, before)
         return known
 
 
-def _place(position: str | None, parts: list[Part], before: int) -> str:
-    """Return file:line for a character position (from 1) in the text that was sent, "" where it is not in a file.
+def _place(error: DatabaseError, position: str | None, parts: list[Part], before: int) -> None:
+    """Put file and line into an error, from the character (from 1) of the text where the server names one.
 
     `before` is how many characters came before the parts.
     """
-    if not position:
-        return ""
-    left = int(position) - 1 - before
+    left = int(position) - 1 - before if position else None
     for part in parts:
-        if left <= len(part.text):
-            return f"{part.path}:{part.text.count(chr(10), 0, left) + 1}" if part.path else ""
-        left -= len(part.text) + len(_JOIN)
-    return ""
+        if left is None:
+            part.explain(error, None)
+        elif left <= len(part.text):
+            part.explain(error, left)
+            return
+        else:
+            left -= len(part.text) + len(_JOIN)

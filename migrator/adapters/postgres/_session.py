@@ -30,6 +30,14 @@ ROLLBACK = 8.0
 
 _DROPS_PLANS = re.compile(r"\b(DEALLOCATE|DISCARD)\b", re.IGNORECASE)
 
+_ACTIVE_TRANSACTION = "25001"
+
+_OUTSIDE = {
+    "sql": "Write `-- transaction: off` above the first section: its statements then commit one by one.",
+    "python": "Write `transaction = False` in the revision: its statements then commit one by one.",
+}
+"""What to do about a statement that cannot run inside a transaction, in the words of the file's own format."""
+
 _INVALID_INDEXES = """
     SELECT relname AS name, pg_catalog.quote_ident(nspname) || '.' || pg_catalog.quote_ident(relname) AS full_name
       FROM pg_catalog.pg_index
@@ -102,7 +110,8 @@ class PostgresSession:
         limit = f"SET LOCAL statement_timeout = {int(timeout * 1000)};" if timeout else ""
         reset = "" if self._pooled else "RESET ALL;"
         label = f"SET LOCAL application_name = {literal(f'migrator:{run.run_id}')};" if self._pooled else ""
-        self._link.later(f"{reset} BEGIN; {limit} {label} SET LOCAL migrator.run = {literal(run.run_id)}")
+        context.begin = f"{reset} BEGIN; {limit} {label} SET LOCAL migrator.run = {literal(run.run_id)}"
+        self._link.later(context.begin)
         self.tracker.open_run = run.run_id
         try:
             await context.prepare(run.source)
@@ -111,7 +120,7 @@ class PostgresSession:
             await self._commit(run, context)
         except BaseException as error:  # noqa: BLE001 - raised again as ours
             await to_the_end(self._roll_back(context))
-            _reraise(error)
+            _reraise(error, run)
         finally:
             self.tracker.open_run = ""
 
@@ -150,7 +159,7 @@ class PostgresSession:
             await context.prepare(run.source)
             yield
         except Exception as error:  # noqa: BLE001 - raised again as ours
-            _reraise(error)
+            _reraise(error, run)
         finally:
             await to_the_end(self._tidy(context))
 
@@ -160,7 +169,7 @@ class PostgresSession:
             return
         rows = await self._link.fetch(_INVALID_INDEXES, (), "look for invalid indexes", limit=LIMIT)
         for row in rows:
-            if re.search(rf"(?<!\w){re.escape(row['name'])}(?!\w)", run.source):
+            if _is_named(row["name"], run.source):
                 await self._link.execute(
                     f"DROP INDEX CONCURRENTLY IF EXISTS {row['full_name']}", "drop an invalid index"
                 )
@@ -176,9 +185,24 @@ class PostgresSession:
                 await self._link.execute("RESET ALL", "end the step", limit=ROLLBACK)
 
 
-def _reraise(error: BaseException) -> NoReturn:
+def _reraise(error: BaseException, run: Run) -> NoReturn:
     """Raise what a script raised, a driver's error as ours; ours stays what it is, whatever its cause."""
     known = translate(error, "run the script") if isinstance(error, Exception) else None
-    if known is None or isinstance(error, MigratorError):
+    ours = error if isinstance(error, MigratorError) else known
+    if isinstance(ours, DatabaseError) and run.transactional and _needs_no_transaction(ours):
+        ours.hint = _OUTSIDE["sql" if run.path.endswith(".sql") else "python"]
+    if known is None or ours is error:
         raise error
     raise known from error
+
+
+def _needs_no_transaction(error: DatabaseError) -> bool:
+    """Say whether a statement was refused because it commits by itself, as VACUUM does."""
+    return error.code == _ACTIVE_TRANSACTION and not error.hint and "SET TRANSACTION" not in error.message
+
+
+def _is_named(index: str, source: str) -> bool:
+    """Say whether a revision's text has the name of an index, in one of the ways in which it can be written."""
+    doubled = index.replace('"', '""')
+    forms = (index, doubled, doubled.replace('"', '\\"'))
+    return any(re.search(rf"(?<!\w){re.escape(form)}(?!\w)", source, re.IGNORECASE) for form in forms)
