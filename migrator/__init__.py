@@ -6,11 +6,10 @@ if TYPE_CHECKING:
     from migrator.cli._file import run_cli
     from migrator.config import Config
     from migrator.core.errors import MigratorError
+    from migrator.core.release import __version__
     from migrator.core.revision import Script, Validation
     from migrator.runtime.blocking import BlockingMigrator
     from migrator.runtime.migrator import Migrator
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BlockingMigrator",
@@ -30,6 +29,7 @@ _HOMES = {
     "MigratorError": "migrator.core.errors",
     "Script": "migrator.core.revision",
     "Validation": "migrator.core.revision",
+    "__version__": "migrator.core.release",
     "run_cli": "migrator.cli._file",
 }
 

@@ -30,7 +30,8 @@ class DatabaseTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[databases.NAME]`: `url`, the folder of `revisions`, the `pool` size, and `connect_timeout`.
 
     `direct_url` goes around a connection pooler; where it is given, it is used in place of `url`. `throttle` is what
-    holds long changes back: see `core.throttle.Throttle`.
+    holds long changes back: see `core.throttle.Throttle`. `tracker_schema` (PostgreSQL) or `tracker_database` (MongoDB)
+    says where a new tracker is made, and which one is meant where there are several.
     """
 
     url: str
@@ -39,6 +40,8 @@ class DatabaseTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pool: int = 2
     connect_timeout: str = "5s"
     throttle: dict[str, Any] = {}
+    tracker_schema: str = ""
+    tracker_database: str = ""
 
 
 class LogTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,7 +101,10 @@ _NAMED_TABLES: Mapping[str, type[msgspec.Struct]] = {
 
 
 class Database(msgspec.Struct, frozen=True):
-    """One configured database. `connect_timeout` is in seconds; `embedded` names a server to start, "" for none."""
+    """One configured database. `connect_timeout` is in seconds; `embedded` names a server to start, "" for none.
+
+    `tracker` is the key that says where the tracker is, with its value; ("", "") for none.
+    """
 
     name: str
     url: Url
@@ -107,6 +113,7 @@ class Database(msgspec.Struct, frozen=True):
     connect_timeout: float
     embedded: str = ""
     throttle: Mapping[str, Any] = {}
+    tracker: tuple[str, str] = ("", "")
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -313,7 +320,20 @@ def _database(name: str, table: DatabaseTable, root: Path, *, alone: bool) -> Da
         connect_timeout=_seconds(table.connect_timeout, f"{where}.connect_timeout"),
         embedded=embedded,
         throttle=_throttle(table.throttle, where) if table.throttle else {},
+        tracker=_tracker(table, where),
     )
+
+
+def _tracker(table: DatabaseTable, where: str) -> tuple[str, str]:
+    keys = {"tracker_schema": table.tracker_schema, "tracker_database": table.tracker_database}
+    given = [(key, value) for key, value in keys.items() if value]
+    if len(given) > 1:
+        raise ConfigError(
+            f"{where} has tracker_schema and tracker_database",
+            state="Nothing was changed.",
+            hint="tracker_schema is for PostgreSQL, tracker_database for MongoDB.",
+        )
+    return given[0] if given else ("", "")
 
 
 def _throttle(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:

@@ -37,7 +37,9 @@ The number is the exit code of the command that ends with it.
     │   ├── StatementTimeout          1
     │   ├── TransactionEscaped        1   the script ended the transaction it runs in
     │   ├── TrackerRefused           12   the tracker does not accept this write
-    │   └── TrackerNewer              3   written by a newer migrator
+    │   ├── TrackerNewer              3   written by a newer migrator
+    │   ├── TrackerAmbiguous          3   more than one place may be the tracker's
+    │   └── TrackerDamaged           14   it was emptied, or a part of it is gone
     ├── OutcomeUnknown               14   a commit that was never answered
     ├── RunFailed                     1   a step failed; the code of its cause where that has one
     │   └── VerifyFailed             13
@@ -297,6 +299,18 @@ class TrackerNewer(DatabaseError):
     """The tracker was written by a newer migrator."""
 
     exit_code = 3
+
+
+class TrackerAmbiguous(DatabaseError):
+    """The database has more than one tracker, or its tracker is not where the configuration says."""
+
+    exit_code = 3
+
+
+class TrackerDamaged(DatabaseError):
+    """The tracker was emptied, or a part of it is gone, so it does not say what is applied."""
+
+    exit_code = 14
 
 
 class OutcomeUnknown(MigratorError):

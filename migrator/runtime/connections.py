@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from migrator import plugins
-from migrator.config import Config
+from migrator.config import Config, Database
+from migrator.core.errors import ConfigError
 from migrator.core.protocols import Adapter
 from migrator.core.url import Url
 
@@ -39,12 +40,14 @@ class Connections:
             if name not in self._adapters:
                 database = self._config.database(name)
                 url = self._urls[name] = await self._url(name)
-                self._adapters[name] = plugins.adapter(url.scheme).adapter(
+                module = plugins.adapter(url.scheme)
+                self._adapters[name] = module.adapter(
                     name,
                     url,
                     pool=max(database.pool, self._room),
                     connect_timeout=database.connect_timeout,
                     release=self._config.release,
+                    **_place(database, module),
                 )
             return self._adapters[name]
 
@@ -75,3 +78,17 @@ class Connections:
         attached = await asyncio.to_thread(server.attach, self._config.root / ".migrator" / name)
         self._servers.push_async_callback(asyncio.to_thread, attached.close)
         return Url.parse(attached.url, f"the embedded server of {name}")
+
+
+def _place(database: Database, module: Any) -> dict[str, str]:
+    """Return where the tracker is to be, as an option of the adapter. ConfigError where the key is for another kind."""
+    key, value = database.tracker
+    if not key:
+        return {}
+    if key != getattr(module, "TRACKER_KEY", ""):
+        raise ConfigError(
+            f"databases.{database.name}.{key} does not apply to a database of kind {module.KIND}",
+            state="Nothing was changed.",
+            hint="tracker_schema is for PostgreSQL, tracker_database for MongoDB.",
+        )
+    return {"tracker": value}

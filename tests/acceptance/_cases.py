@@ -70,7 +70,7 @@ def without_a_way_down(project: Project) -> None:
 
 def newer_tracker(project: Project) -> None:
     """Leave the mark of a later version."""
-    sql(project.urls["main"], "UPDATE migrator_lock SET version = 99")
+    sql(project.urls["main"], "UPDATE script_run_lock SET version = 99")
 
 
 RAISES = 'import os\nraise RuntimeError("that is how it is " + os.environ.get("DATABASE_URL", ""))'

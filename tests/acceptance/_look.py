@@ -15,7 +15,7 @@ RELATIONS = """
 def snapshot(url: str) -> list[tuple[Any, ...]]:
     """Return all there is in a PostgreSQL database, but for the row of the lock, whose fence grows with each holder."""
     shape = [tuple(row) for row in sql(url, RELATIONS)]
-    names = sorted({row[0] for row in shape if row[1] == "r"} - {"migrator_lock"})
+    names = sorted({row[0] for row in shape if row[1] == "r"} - {"script_run_lock"})
     query = " UNION ALL ".join(f"SELECT '{name}', each::text FROM \"{name}\" AS each" for name in names)
     return shape + sorted(tuple(row) for row in (sql(url, query) if names else ()))
 

@@ -87,7 +87,7 @@ def reader(started: Project, postgres_url: str) -> Iterator[Project]:
 def test_a_user_who_may_only_read(reader: Project, postgres_url: str, tracker: bool) -> None:
     """Such a user may ask for the status, and is refused with 5 and a way on whatever would write."""
     if not tracker:
-        sql(postgres_url, "DROP TABLE script_run_tracker, migrator_lock")
+        sql(postgres_url, "DROP TABLE script_run_tracker, script_run_lock")
     before = snapshot(postgres_url)
     assert reader.states() == {"a1": "applied" if tracker else "pending", "b2": "pending"}
     result = reader.run("upgrade")

@@ -203,7 +203,7 @@ class PostgresPlace(Place):
         return bool(sql(self.url, text)[0][0])
 
     def set_version(self, version: int) -> None:
-        sql(self.url, f"UPDATE migrator_lock SET version = {version}")
+        sql(self.url, f"UPDATE script_run_lock SET version = {version}")
 
     def lapse(self) -> None:
         """End the holder's connection: the lock lives exactly as long."""

@@ -101,7 +101,7 @@ params = {password = "hush"}
     assert (len(often["next"]), often["last"], "params" in often) == (2, None, False)
     sql(
         shop.urls["main"],
-        "INSERT INTO script_schedule (name, due, word, runs, message) VALUES ('often', 'x', 'failed', 2, 'so')",
+        "INSERT INTO script_run_schedule (name, due, word, runs, message) VALUES ('often', 'x', 'failed', 2, 'so')",
     )
     until(lambda: api.get("/api/schedules")["schedules"][1]["last"], "the firing is seen")
     often = api.get("/api/schedules")["schedules"][1]

@@ -55,8 +55,8 @@ def test_roles_and_databases(both: Project, served: Served, client: httpx2.Clien
         metrics = client.get(f"{url}/metrics", headers=bearer(tokens[name])).text
         assert 'database="main"' in metrics
         assert ('database="events"' in metrics) is (number == 2), name
-    assert sql(both.urls["main"], "SELECT to_regclass('script_audit')")[0][0] is not None
-    assert sql(both.urls["main"], "SELECT action FROM script_audit") == []
+    assert sql(both.urls["main"], "SELECT to_regclass('script_run_audit')")[0][0] is not None
+    assert sql(both.urls["main"], "SELECT action FROM script_run_audit") == []
     assert sql(both.urls["main"], "SELECT to_regclass('t_aa11')")[0][0] is None
 
 
@@ -69,8 +69,8 @@ def test_a_server_that_only_shows(shop: Project, served: Served, client: httpx2.
         answer = client.post(f"{url}/api/{path}", json=body, headers=bearer(token))
         assert (answer.status_code, answer.json()["detail"]) == (403, "this server is read-only")
     assert client.post(f"{url}/api/plan", json={"direction": "upgrade"}, headers=bearer(token)).status_code == 200
-    assert sql(shop.urls["main"], "SELECT entry_id FROM script_audit") == []
-    assert [row["name"] for row in sql(shop.urls["main"], "SELECT name FROM script_token")] == ["ann"]
+    assert sql(shop.urls["main"], "SELECT entry_id FROM script_run_audit") == []
+    assert [row["name"] for row in sql(shop.urls["main"], "SELECT name FROM script_run_token")] == ["ann"]
 
 
 def test_in_another_application(shop: Project, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ def test_only_hashes_are_kept(both: Project, postgres_url: str) -> None:
         assert secret not in text
         assert row["sha256"] not in text
         assert "ci" in text
-    assert sql(postgres_url, "SELECT to_regclass('script_token')")[0][0] is None, "the first database keeps them"
+    assert sql(postgres_url, "SELECT to_regclass('script_run_token')")[0][0] is None, "the first database keeps them"
 
 
 def test_passwords(shop: Project, served: Served, client: httpx2.Client) -> None:
@@ -253,7 +253,7 @@ def test_nobody_can_tell(shop: Project, served: Served, client: httpx2.Client, m
         assert client.get(f"{alone}/healthz").status_code == 200
     until(lambda: who(client, url, **bearer(text))[0] == 200, "it is back", limit=20)
     monkeypatch.setattr(_identities, "PATIENCE", 0.2)
-    with holding(shop.urls["main"], "LOCK TABLE script_token"):
+    with holding(shop.urls["main"], "LOCK TABLE script_run_token"):
         until(lambda: who(client, url, **bearer(text))[0] == 503, "nobody waits for long", limit=20)
 
 

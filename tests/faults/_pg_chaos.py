@@ -131,18 +131,18 @@ class Ground:
     def holder(self) -> int:
         """Return the process that has written itself into the lock's row last, 0 where there is none."""
         with suppress(*_DOWN):
-            return int(sql(self.url, "SELECT pid FROM migrator_lock")[0][0])
+            return int(sql(self.url, "SELECT pid FROM script_run_lock")[0][0])
         return 0
 
     def fence(self) -> int:
         """Return the fence."""
         with suppress(*_DOWN):
-            return int(sql(self.url, "SELECT fence FROM migrator_lock")[0][0])
+            return int(sql(self.url, "SELECT fence FROM script_run_lock")[0][0])
         return 0
 
     def expire(self, pid: int) -> None:
         """Let the lease of one holder run out, as fifteen seconds would."""
-        past = "UPDATE migrator_lock SET expires_at = clock_timestamp() WHERE expires_at > clock_timestamp()"
+        past = "UPDATE script_run_lock SET expires_at = clock_timestamp() WHERE expires_at > clock_timestamp()"
         with suppress(*_DOWN):
             sql(self.url, f"{past} AND pid = {pid}")
 

@@ -59,11 +59,11 @@ def judged(guarded: bool, found: list[str], soon: str) -> None:
 
 def rewrite(monkeypatch: Patch, *changes: tuple[str, str, str]) -> None:
     """Change statements of the tracker and the lock: the name of each, a part of it, and what comes in its place."""
-    texts = dict(_queries._texts())
+    texts = dict(_queries.texts())
     for name, old, new in changes:
         assert old in texts[name], name
         texts[name] = texts[name].replace(old, new)
-    monkeypatch.setattr(_queries, "_texts", lambda: texts)
+    monkeypatch.setattr(_queries, "texts", lambda: texts)
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ async def overtaken(folder: Path, proxy: Proxy, url: str, plan: Plan) -> int:
     async with ended(task):
         try:
             await asyncio.to_thread(proxy.wait_fired)
-            sql(url, "UPDATE migrator_lock SET expires_at = clock_timestamp() WHERE expires_at IS NOT NULL")
+            sql(url, "UPDATE script_run_lock SET expires_at = clock_timestamp() WHERE expires_at IS NOT NULL")
             assert await upgrade(folder, url) == 0
         finally:
             proxy.release()

@@ -20,7 +20,7 @@ from tests.faults.deployer import Deployer, Ended, run
 SHORT, WHOLE = 10, 300
 """How many faults each mode, each commit, and with MIGRATOR_FAULTS=all."""
 
-EXPIRE = "UPDATE migrator_lock SET expires_at = clock_timestamp() WHERE expires_at > clock_timestamp()"
+EXPIRE = "UPDATE script_run_lock SET expires_at = clock_timestamp() WHERE expires_at > clock_timestamp()"
 SETTINGS = "SELECT name, setting FROM pg_settings WHERE name <> 'application_name' ORDER BY name"
 SESSION = "SELECT pg_backend_pid(), (SELECT count(*) FROM pg_prepared_statements), (SELECT count(*) FROM pg_cursors)"
 

@@ -125,7 +125,7 @@ def test_a_holder_that_was_overtaken_sends_no_further_statement(
     corpus.revision(folder, "k1", None, lines, constants={"transaction": False})
     with Deployer(folder, "upgrade", "head", "--json") as deployer:
         gate.reached(deployer)
-        sql(postgres_url, "UPDATE migrator_lock SET fence = fence + 1")
+        sql(postgres_url, "UPDATE script_run_lock SET fence = fence + 1")
         gate.open.touch()
         ended = deployer.wait()
     assert (ended.code, ended.error["type"]) == (12, "LockLost"), ended

@@ -33,7 +33,7 @@ def evictions(url: str) -> str:
     """Return what is kept beside the lock of those who were ended."""
     if url.startswith("mongodb"):
         return str(documents(url, "migrator_lock"))
-    return str(sql(url, "SELECT evictions FROM migrator_lock")[0][0])
+    return str(sql(url, "SELECT evictions FROM script_run_lock")[0][0])
 
 
 def applied(url: str) -> list[str]:

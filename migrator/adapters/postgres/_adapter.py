@@ -15,10 +15,11 @@ from migrator.adapters.postgres._examine import examine
 from migrator.adapters.postgres._lease import ChoreLease
 from migrator.adapters.postgres._link import LIMIT, Connection, Link
 from migrator.adapters.postgres._lock import AdvisoryLock, LeaseLock
-from migrator.adapters.postgres._queries import Queries
+from migrator.adapters.postgres._place import find
+from migrator.adapters.postgres._queries import VERSION, Queries
 from migrator.adapters.postgres._session import ROLLBACK, PostgresSession
 from migrator.adapters.postgres._tracker import PostgresTracker
-from migrator.core.errors import ConnectionFailed, ConnectionLost, StatementFailed
+from migrator.core.errors import ConnectionFailed, ConnectionLost
 from migrator.core.protocols import ConnectionStatus, Databases, Findings, Lock
 from migrator.core.url import Url
 
@@ -55,8 +56,9 @@ class PostgresAdapter:
     kind = KIND
     capabilities = CAPABILITIES
 
-    def __init__(self, name: str, url: Url, *, pool: int, connect_timeout: float, release: str) -> None:
+    def __init__(self, name: str, url: Url, *, pool: int, connect_timeout: float, release: str, tracker: str) -> None:
         self._name = name
+        self._tracker = tracker
         self._url = url
         self._size = max(pool, MOST)
         self._room = Room(name, pool)
@@ -80,15 +82,11 @@ class PostgresAdapter:
                     await session.end()
 
     async def _begin(self, pool: Any, link: Link, under: Lock | None) -> PostgresSession:
-        """Find the tracker's schema and the kind of lock. StatementFailed where the search path has no schema."""
-        row = (await link.fetch(Queries("").text("place"), (), "look for the tracker", limit=LIMIT))[0]
-        if row["schema"] is None:
-            raise StatementFailed(
-                f"the search path of {self._name} has no schema, so there is no place for the tracker",
-                hint="Create the schema, or set it: ALTER ROLE ... SET search_path = ...",
-            )
-        queries = Queries(row["schema"])
-        tracker = PostgresTracker(self._name, link, queries, exists=row["tracker"] and row["lock"])
+        """Find the tracker and the kind of lock. Raises TrackerAmbiguous."""
+        row, place = await find(link, self._name, self._tracker)
+        schema = place.schema if place else self._tracker or row["here"] or ""
+        queries = Queries(schema, place.version if place else VERSION)
+        tracker = PostgresTracker(self._name, link, queries, place, self._tracker)
         self._pooled = row["pid"] != link.connection.get_server_pid()
         if under is not None:
             lock = under

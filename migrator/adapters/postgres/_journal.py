@@ -1,7 +1,6 @@
-"""The audit of the HTTP API and its tokens in one PostgreSQL database: two tables beside the tracker.
+"""The audit of the HTTP API and its tokens in one PostgreSQL database: two tables of the tracker.
 
-They do not belong to the version of the tracker: the first write makes them, so that a tracker which an older release
-made has them, too.
+Version 1 of the tracker has them only where they were used; the first write moves such a tracker forward.
 """
 
 import json
@@ -9,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from migrator.adapters.postgres._link import LIMIT, Link
-from migrator.adapters.postgres._queries import Queries, decoded
+from migrator.adapters.postgres._queries import decoded
+from migrator.adapters.postgres._tracker import PostgresTracker
 from migrator.core.errors import DatabaseError
 from migrator.core.journal import Entry, Role, Token
 
@@ -19,9 +19,10 @@ _UNDEFINED_TABLE = "42P01"
 class PostgresJournal:
     """Implements `core.journal.Journal` on one link."""
 
-    def __init__(self, link: Link, queries: Queries) -> None:
+    def __init__(self, link: Link, tracker: PostgresTracker) -> None:
         self._link = link
-        self._queries = queries
+        self._tracker = tracker
+        self._queries = tracker.queries
 
     async def begin(self, entry: Entry) -> Entry | None:
         """Write an entry, or return the one with which the same caller used the same key before."""
@@ -61,23 +62,14 @@ class PostgresJournal:
             return []
 
     async def _write(self, name: str, values: Mapping[str, Any], doing: str) -> list[Any]:
-        text = self._queries.text(name, values)
+        await self._tracker.create()
         try:
-            return await self._link.fetch(text, (), doing, limit=LIMIT)
+            return await self._link.fetch(self._queries.text(name, values), (), doing, limit=LIMIT)
         except DatabaseError as error:
             if error.code != _UNDEFINED_TABLE:
                 raise
-        await self._create()
-        return await self._link.fetch(text, (), doing, limit=LIMIT)
-
-    async def _create(self) -> None:
-        text = f"BEGIN; {self._queries.text('journal_create')}; COMMIT"
-        try:
-            await self._link.execute(text, f"create the audit in schema {self._queries.schema}", limit=LIMIT)
-        except DatabaseError:
-            if self._link.in_transaction:
-                await self._link.execute("ROLLBACK", "roll back", limit=LIMIT)
-            raise
+        await self._tracker.ensure()
+        return await self._link.fetch(self._queries.text(name, values), (), doing, limit=LIMIT)
 
 
 def _entry(row: Any) -> Entry:

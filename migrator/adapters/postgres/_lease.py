@@ -25,7 +25,7 @@ class ChoreLease:
 
     async def acquire(self, owner: Owner) -> int:
         """Try once. Raises LockHeld with the holder."""
-        await self._tracker.ensure()
+        await self._tracker.create()
         rows = await self._ask("lease", {**owner._asdict(), "owner": owner.token, "lease": self.lease})
         if not rows:
             raise LockHeld(

@@ -9,19 +9,16 @@ import asyncio
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
-from zlib import crc32
 
 from migrator.adapters.postgres._link import INTERVAL, LIMIT, Link
+from migrator.adapters.postgres._place import keys
 from migrator.adapters.postgres._queries import Queries
 from migrator.adapters.postgres._tracker import PostgresTracker
 from migrator.core.errors import ConfigError, ConnectionLost, DatabaseError, LockHeld, LockLost
 from migrator.core.protocols import Holder, Owner
-
-CLASS = 0x6D696772
-"""The first key of the advisory lock, "migr"; the second is made of the tracker's schema."""
 
 LEASE = 15.0
 ORPHANS = 8.0
@@ -39,8 +36,10 @@ class _RowOfLock(ABC):
         self._link = link
         self._queries = queries
         self._tracker = tracker
-        key = crc32(queries.schema.encode()) & 0x7FFFFFFF
-        self._keys = {"class": CLASS, "key": key}
+
+    @property
+    def _keys(self) -> Mapping[str, int]:
+        return keys(self._queries.schema)
 
     async def holder(self) -> Holder | None:
         """Return who holds the lock in either form, None where nobody does or there is no tracker yet."""
@@ -67,6 +66,7 @@ class _RowOfLock(ABC):
 
     async def _took(self, row: Any) -> int:
         """End what an interrupted run still does, before anybody judges it; return the fence."""
+        self._tracker.used = row["used"]
         if row["interrupted"]:
             try:
                 async with asyncio.timeout(ORPHANS):
@@ -85,7 +85,7 @@ class _RowOfLock(ABC):
     async def release(self) -> None:
         """Give the lock back."""
 
-    async def _ask(self, query: str, values: dict[str, Any]) -> list[Any]:
+    async def _ask(self, query: str, values: Mapping[str, Any]) -> list[Any]:
         return await self._link.fetch(self._queries.text(query, values), (), "ask about the lock", limit=LIMIT)
 
     async def _held(self) -> LockHeld:
@@ -112,15 +112,19 @@ class AdvisoryLock(_RowOfLock):
 
     async def acquire(self, owner: Owner) -> int:
         """Try once. Raises LockHeld with the holder."""
+        await self._tracker.create()  # before the lock, whose key is that of its place
         if not (await self._ask("lock", self._keys))[0]["taken"]:
             raise await self._held()
         self.held = True
-        await self._tracker.ensure()
-        await self._tracker.prepare()
-        rows = await self._ask("take", self._values(owner, 0.0))
-        if not rows:
+        try:
+            await self._tracker.ensure()
+            await self._tracker.prepare()
+            rows = await self._ask("take", self._values(owner, 0.0))
+            if not rows:
+                raise await self._held()
+        except LockHeld:
             await self.release()
-            raise await self._held()
+            raise
         return await self._took(rows[0])
 
     async def renew(self) -> None:

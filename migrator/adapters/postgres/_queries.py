@@ -13,36 +13,59 @@ from typing import Any
 
 _NAMED = re.compile(r"^-- name: (\w+)\n(?:--[^\n]*\n)*", re.MULTILINE)
 _VALUE = re.compile(r"(?<!:):([a-z_]+)")
-_TABLES = {
+VERSION = 2
+"""Of the tables, which `layout.sql` makes. A newer one is refused."""
+
+TABLES = {
     "{tracker}": "script_run_tracker",
-    "{lock}": "migrator_lock",
+    "{lock}": "script_run_lock",
     "{checkpoint}": "script_run_checkpoint",
     "{control}": "script_run_control",
     "{failures}": "script_run_failures",
+    "{schedule}": "script_run_schedule",
+    "{audit}": "script_run_audit",
+    "{token}": "script_run_token",
+}
+"""Every table that migrator creates."""
+
+FIRST = {
+    "{lock}": "migrator_lock",
     "{schedule}": "script_schedule",
     "{audit}": "script_audit",
     "{token}": "script_token",
 }
-_TABLE = re.compile("|".join(map(re.escape, _TABLES)))
+"""What version 1 called some of them."""
+
+_MARK = re.compile("|".join(map(re.escape, [*TABLES, "{schema}"])))
 
 
 @cache
-def _texts() -> Mapping[str, str]:
-    text = Path(__file__).with_name("queries.sql").read_text("utf-8")
+def texts(file: str = "queries.sql") -> Mapping[str, str]:
+    """Return the statements of a file by name."""
+    text = Path(__file__).with_name(file).read_text("utf-8")
     names = list(_NAMED.finditer(text))
     ends = [match.start() for match in names[1:]] + [len(text)]
     return {match[1]: text[match.end() : end].strip() for match, end in zip(names, ends, strict=True)}
 
 
 class Queries:
-    """The statements for one schema."""
+    """The statements for the tables of one schema, by their names in one version."""
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str, version: int = VERSION) -> None:
+        self.move(schema, version)
+
+    def move(self, schema: str, version: int) -> None:
+        """Let the statements be those for another place from here on."""
         self.schema = schema
+        names = {**TABLES, **(FIRST if version < 2 else {})}  # noqa: PLR2004 - the version that renamed them
         quoted = identifier(schema)
-        self._tables = {mark: f"{quoted}.{table}" for mark, table in _TABLES.items()}
+        self._tables = {mark: f"{quoted}.{table}" for mark, table in names.items()} | {"{schema}": quoted}
         self._ready: dict[str, list[str]] = {}
         self._arguments: dict[str, tuple[str, ...]] = {}
+
+    def table(self, mark: str) -> str:
+        """Return the full name of a table by its mark, such as `{tracker}`."""
+        return self._tables[mark]
 
     def text(self, name: str, values: Mapping[str, Any] | None = None) -> str:
         """Return one statement with its values in place. KeyError where a value is missing."""
@@ -70,8 +93,9 @@ class Queries:
         return self._arguments[name]
 
     def _prepare(self, name: str) -> list[str]:
-        parts = _VALUE.split(_texts()[name])  # before the tables: a schema's name may hold anything
-        self._ready[name] = [_TABLE.sub(lambda mark: self._tables[mark[0]], part) for part in parts]
+        text = texts().get(name) or texts("layout.sql")[name]
+        parts = _VALUE.split(text)  # before the tables: a schema's name may hold anything
+        self._ready[name] = [_MARK.sub(lambda mark: self._tables[mark[0]], part) for part in parts]
         return self._ready[name]
 
 

@@ -65,7 +65,7 @@ class PostgresSession:
         """The audit of the HTTP API and its tokens."""
         from migrator.adapters.postgres._journal import PostgresJournal
 
-        return PostgresJournal(self._link, self.tracker.queries)
+        return PostgresJournal(self._link, self.tracker)
 
     @property
     def alive(self) -> bool:

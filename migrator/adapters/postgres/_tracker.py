@@ -6,50 +6,73 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from migrator.adapters.postgres._link import LIMIT, Link
-from migrator.adapters.postgres._queries import Queries
+from migrator.adapters.postgres._place import TRACKER, Place, refuse_newer
+from migrator.adapters.postgres._queries import VERSION, Queries
 from migrator.adapters.postgres._rows import asked, run_of, selected
-from migrator.core.errors import DatabaseError, TrackerNewer, TrackerRefused, TransactionEscaped
+from migrator.core.errors import DatabaseError, TrackerRefused, TransactionEscaped
 from migrator.core.revision import Direction
-from migrator.core.run import EFFECTS, TRANSITIONS, Run, Status
+from migrator.core.run import COLUMNS, EFFECTS, TRANSITIONS, Run, Status
 from migrator.core.runs import LISTED, RunFilter
 from migrator.core.schedule import Firing
 
 if TYPE_CHECKING:
     from migrator.core.batch import Checkpoint, Control, FailedRow
 
-VERSION = 1
-"""Of the two tables. A newer one is refused."""
-
-TABLE = "script_run_tracker"
 _REFUSED = '"0 runs: refused"'
 """In the message of the error that `start` and `finish` make where they write nothing; see queries.sql."""
 
+_MISSING_COLUMN = "42703"
+_MISSING = (_MISSING_COLUMN, "42P01")
+"""SQLSTATEs of a column or a table that is not there."""
+
+_STATE = tuple(name for name in COLUMNS if name != "source")
+"""What the state is derived from."""
+
 
 class PostgresTracker:
-    """Implements `core.protocols.Tracker` on one link."""
+    """Implements `core.protocols.Tracker` on one link.
 
-    def __init__(self, name: str, link: Link, queries: Queries, *, exists: bool) -> None:
+    `place` is where it is, None where there is none yet; `wanted` is the schema for a new one, "" for the current one.
+    """
+
+    def __init__(self, name: str, link: Link, queries: Queries, place: Place | None, wanted: str) -> None:
         self._name = name
         self._link = link
         self.queries = queries
-        self._exists = exists
+        self._place = place
+        self._wanted = wanted
+        self._version = 0
         self._prepared = False
         self.open_run = ""
+        self.used = True
+        """Whether the lock's row says that there have been runs; the first run writes it."""
+
+    async def create(self) -> None:
+        """Create the tracker where there is none; one of an older version stays what it is."""
+        if self._place is None:
+            await self._settle()
 
     async def ensure(self) -> None:
-        """Create the two tables where they are missing, and check their version."""
-        if not self._exists:
-            try:
-                await self._link.execute(
-                    f"BEGIN; {self.queries.text('create')}; COMMIT",
-                    f"create the tracker in schema {self.queries.schema}",
-                    limit=LIMIT,
-                )
-            except DatabaseError:
-                await self._roll_back()
+        """Create the tracker, or move it to the newest version, or add what it lacks; the lock must be held.
+
+        Raises LockHeld where somebody else is at work in it.
+        """
+        await self.create()
+        try:
+            sealed = await self._check_version()
+        except DatabaseError as error:
+            if error.code not in _MISSING:
                 raise
-            self._exists = True
-        await self._check_version()
+            sealed = False
+        place = self._place
+        if not sealed or self._version < VERSION or place is None or place.version < VERSION or place.lacks:
+            await self._settle()
+
+    async def _settle(self) -> None:
+        from migrator.adapters.postgres._layout import Layout
+
+        self._place = await Layout(self._name, self._link, self.queries, self._wanted).settle()
+        self._version = VERSION
 
     async def prepare(self) -> None:
         """Let the server plan the two statements of every run once; the lock must be held on this connection."""
@@ -63,15 +86,14 @@ class PostgresTracker:
 
     async def runs(self) -> list[Run]:
         """Return the live runs, oldest first."""
-        if not self._exists:
+        if self._place is None:
             return []
         await self._check_version()
-        rows = await self._link.fetch(self.queries.text("runs"), (), "read the tracker", limit=LIMIT)
-        return [run_of(self._name, row) for row in rows]
+        return [run_of(self._name, row) for row in await self._selected("runs", {}, _STATE)]
 
     async def sources(self, revisions: Sequence[str]) -> Mapping[str, tuple[str, str]]:
         """Return path and text of applied revisions, as they ran."""
-        if not self._exists:
+        if self._place is None:
             return {}
         text = self.queries.text("sources", {"revisions": list(revisions)})
         rows = await self._link.fetch(text, (), "read the tracker", limit=LIMIT)
@@ -81,16 +103,14 @@ class PostgresTracker:
         self, wanted: RunFilter, *, after: str = "", limit: int = 100, columns: Sequence[str] = LISTED
     ) -> list[Run]:
         """Return runs, superseded ones too, newest first."""
-        if not self._exists:
+        if self._place is None:
             return []
         await self._check_version()
-        # The list of columns comes first in the text, so that no value of the filter is taken for its place.
-        text = self.queries.text("page", asked(wanted, after, limit)).replace("{columns}", selected(columns), 1)
-        return [run_of(self._name, row) for row in await self._link.fetch(text, (), "read the tracker", limit=LIMIT)]
+        return [run_of(self._name, row) for row in await self._selected("page", asked(wanted, after, limit), columns)]
 
     async def delete(self, run_ids: Sequence[str]) -> int:
         """Delete those of these runs that are not live, and commit."""
-        if not self._exists:
+        if self._place is None:
             return 0
         text = self.queries.text("delete", {"ids": list(run_ids)})
         return int((await self._link.fetch(text, (), "delete runs", limit=LIMIT))[0]["runs"])
@@ -106,11 +126,11 @@ class PostgresTracker:
         from migrator.adapters.postgres._kept import control
         from migrator.core.batch import Control
 
-        return await control(self._link, self.queries, origin) if self._exists else Control()
+        return await control(self._link, self.queries, origin) if self._place else Control()
 
     async def ask(self, origin: str, control: "Control") -> None:
         """Put down what people want of a long change, and commit."""
-        if not self._exists:
+        if self._place is None:
             raise TrackerRefused(f"{self._name} has no tracker, so no long change to ask anything of")
         text = self.queries.text("ask", {**vars(control), "origin": origin})
         await self._link.execute(text, "ask something of the change", limit=LIMIT)
@@ -122,7 +142,7 @@ class PostgresTracker:
         return [failed_of(row) for row in await self._kept("failures", origin)]
 
     async def _kept(self, name: str, origin: str) -> list[Any]:
-        if not self._exists:
+        if self._place is None:
             return []
         text = self.queries.text(name, {"origin": origin})
         return await self._link.fetch(text, (), "read what is kept of the change", limit=LIMIT)
@@ -161,14 +181,14 @@ class PostgresTracker:
 
     async def firings(self) -> list[Firing]:
         """Return the last firing of every schedule."""
-        if not self._exists:
+        if self._place is None:
             return []
         rows = await self._link.fetch(self.queries.text("firings"), (), "read the schedules", limit=LIMIT)
         return [Firing(**row) for row in rows]
 
     async def claim_firing(self, firing: Firing, last: str) -> bool:
         """Write a firing for whoever knows the one before it."""
-        await self.ensure()
+        await self.create()
         text = self.queries.text("claim_firing", {**vars(firing), "last": last})
         return bool(await self._link.fetch(text, (), "claim the firing", limit=LIMIT))
 
@@ -180,7 +200,7 @@ class PostgresTracker:
     async def explain(self, error: DatabaseError, run: Run) -> DatabaseError:
         """Return what a refused write means; the error itself where it was refused for another reason."""
         cause = error.__cause__
-        if isinstance(cause, asyncpg.UniqueViolationError) and cause.table_name == TABLE:
+        if isinstance(cause, asyncpg.UniqueViolationError) and cause.table_name == TRACKER:
             return TrackerRefused(
                 f"the tracker of {self._name} has another pending run, or {run.revision} is applied by now",
                 code=error.code,
@@ -216,18 +236,35 @@ class PostgresTracker:
         if self._link.in_transaction:
             await self._link.execute("ROLLBACK", "roll back", limit=LIMIT)
 
-    async def _check_version(self) -> None:
+    async def _selected(self, name: str, values: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
+        """Return rows with those of the columns that the table has: an older or a damaged tracker may lack some."""
+        # The list of columns comes first in the text, so that no value of the filter is taken for its place.
+        text = self.queries.text(name, values)
+        try:
+            whole = text.replace("{columns}", selected(columns), 1)
+            return await self._link.fetch(whole, (), "read the tracker", limit=LIMIT)
+        except DatabaseError as error:
+            if error.code != _MISSING_COLUMN:
+                raise
+        table = self.queries.text("columns", {"table": self.queries.table("{tracker}")})
+        there = {row["name"] for row in await self._link.fetch(table, (), "read the tracker", limit=LIMIT)}
+        some = text.replace("{columns}", selected([each for each in columns if each in there]), 1)
+        return await self._link.fetch(some, (), "read the tracker", limit=LIMIT)
+
+    async def _check_version(self) -> bool:
+        """Read the version; False where the lock's row is missing. Raises TrackerNewer."""
         rows = await self._link.fetch(self.queries.text("version"), (), "read the tracker's version", limit=LIMIT)
-        found = rows[0]["version"] if rows else VERSION
-        if found > VERSION:
-            raise TrackerNewer(
-                f"the tracker of {self._name} has version {found}, and this migrator knows {VERSION}",
-                state="Nothing was changed.",
-                hint="Use the newer migrator that wrote it.",
-            )
+        if rows:
+            self._version = int(rows[0]["version"])
+            refuse_newer(self._name, self._version, rows[0]["made_by"])
+        return bool(rows)
 
     def _start_text(self, run: Run) -> str:
-        return self._write("start", vars(run))
+        text = self._write("start", vars(run))
+        if self.used:
+            return text
+        self.used = True
+        return f"{self.queries.text('used', {'fence': run.fence})};\n{text}"
 
     def _write(self, name: str, values: Mapping[str, Any]) -> str:
         return self.queries.execute(name, values) if self._prepared else self.queries.text(name, values)

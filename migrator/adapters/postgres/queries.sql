@@ -2,127 +2,32 @@
 -- :value is replaced by a quoted literal, {tracker} and {lock} by the tables' full names.
 
 -- name: place
--- Where are we: the schema of the tracker, and whether the tables are there.
-SELECT current_schema() AS schema,
-       pg_catalog.pg_backend_pid() AS pid,
-       pg_catalog.to_regclass(pg_catalog.quote_ident(current_schema()) || '.script_run_tracker') IS NOT NULL AS tracker,
-       pg_catalog.to_regclass(pg_catalog.quote_ident(current_schema()) || '.migrator_lock') IS NOT NULL AS lock
-
--- name: create
--- The tracker and the lock, in one transaction; its own lock is for those who hold a lease only, and no advisory lock.
-SELECT pg_catalog.pg_advisory_xact_lock(1835624306, 0);
-CREATE TABLE IF NOT EXISTS {lock} (
-    name        text PRIMARY KEY,
-    version     integer NOT NULL,
-    fence       bigint NOT NULL DEFAULT 0,
-    owner       text NOT NULL DEFAULT '',
-    host        text NOT NULL DEFAULT '',
-    pid         integer NOT NULL DEFAULT 0,
-    "user"      text NOT NULL DEFAULT '',
-    release     text NOT NULL DEFAULT '',
-    acquired_at timestamptz,
-    expires_at  timestamptz,
-    evictions   jsonb NOT NULL DEFAULT '[]'
-);
-CREATE TABLE IF NOT EXISTS {tracker} (
-    seq           bigint GENERATED ALWAYS AS IDENTITY,
-    run_id        text COLLATE "C" PRIMARY KEY,
-    revision      text NOT NULL,
-    title         text NOT NULL DEFAULT '',
-    kind          text NOT NULL,
-    direction     text NOT NULL CHECK (direction IN ('upgrade', 'downgrade')),
-    status        text NOT NULL CHECK (status IN ('pending', 'success', 'failed', 'rolled_back')),
-    effect        text NOT NULL CHECK (effect IN ('none', 'partial', 'full', 'unknown')),
-    reason        text NOT NULL DEFAULT '',
-    forced        boolean NOT NULL DEFAULT false,
-    attempt       integer NOT NULL DEFAULT 1,
-    transactional boolean NOT NULL DEFAULT true,
-    checksum      text NOT NULL DEFAULT '',
-    path          text NOT NULL DEFAULT '',
-    source        text NOT NULL DEFAULT '',
-    params        jsonb,
-    progress      jsonb,
-    cursor        jsonb,
-    started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
-    finished_at   timestamptz,
-    duration_ms   double precision,
-    result        jsonb,
-    error         text NOT NULL DEFAULT '',
-    log_file      text NOT NULL DEFAULT '',
-    deploy_id     text NOT NULL DEFAULT '',
-    owner         text NOT NULL DEFAULT '',
-    host          text NOT NULL DEFAULT '',
-    pid           integer NOT NULL DEFAULT 0,
-    "user"        text NOT NULL DEFAULT '',
-    release       text NOT NULL DEFAULT '',
-    fence         bigint NOT NULL,
-    superseded_by text NOT NULL DEFAULT '',
-    CHECK ((status = 'pending') = (finished_at IS NULL)),
-    CHECK (status <> 'success' OR effect = 'full'),
-    CHECK (status <> 'rolled_back' OR effect = 'none')
-);
-CREATE UNIQUE INDEX IF NOT EXISTS script_run_tracker_one_pending
-    ON {tracker} ((CASE WHEN kind = 'script' THEN revision ELSE '' END)) WHERE status = 'pending';
-CREATE UNIQUE INDEX IF NOT EXISTS script_run_tracker_one_success
-    ON {tracker} (revision) WHERE status = 'success' AND superseded_by = '';
-CREATE INDEX IF NOT EXISTS script_run_tracker_kept_under
-    ON {tracker} (coalesce(cursor ->> 'failed_of', cursor ->> 'origin')) WHERE cursor IS NOT NULL;
-CREATE TABLE IF NOT EXISTS {checkpoint} (
-    origin     text NOT NULL,
-    name       text NOT NULL,
-    slice      integer NOT NULL,
-    run_id     text NOT NULL,
-    fence      bigint NOT NULL,
-    low        jsonb,
-    high       jsonb,
-    cursor     jsonb,
-    rows       bigint NOT NULL DEFAULT 0,
-    total      bigint NOT NULL DEFAULT -1,
-    batches    bigint NOT NULL DEFAULT 0,
-    retries    bigint NOT NULL DEFAULT 0,
-    splits     bigint NOT NULL DEFAULT 0,
-    skipped    bigint NOT NULL DEFAULT 0,
-    size       bigint NOT NULL DEFAULT 0,
-    rate       double precision NOT NULL DEFAULT 0,
-    waiting    text NOT NULL DEFAULT '',
-    throttled  jsonb NOT NULL DEFAULT '{}',
-    done       boolean NOT NULL DEFAULT false,
-    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (origin, name, slice)
-);
-CREATE TABLE IF NOT EXISTS {control} (
-    origin   text PRIMARY KEY,
-    desired  text NOT NULL CHECK (desired IN ('run', 'pause', 'cancel')),
-    by       text NOT NULL DEFAULT '',
-    reason   text NOT NULL DEFAULT '',
-    settings jsonb NOT NULL DEFAULT '{}',
-    at       timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE TABLE IF NOT EXISTS {failures} (
-    origin text NOT NULL,
-    name   text NOT NULL,
-    key    jsonb NOT NULL,
-    run_id text NOT NULL,
-    error  text NOT NULL,
-    at     timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (origin, name, key)
-);
-CREATE TABLE IF NOT EXISTS {schedule} (
-    name        text PRIMARY KEY,
-    due         text NOT NULL,
-    next        text NOT NULL DEFAULT '',
-    word        text NOT NULL,
-    by          text NOT NULL DEFAULT '',
-    started_at  timestamptz,
-    finished_at timestamptz,
-    message     text NOT NULL DEFAULT '',
-    runs        bigint NOT NULL DEFAULT 0
-);
-INSERT INTO {lock} (name, version) VALUES ('deploy', 1) ON CONFLICT DO NOTHING;
+-- Where are we: the current schema, and every schema with a table of ours, whatever the search path. A table of that name
+-- without our columns is somebody else's. `columns` and `defaults` are those of the tracker and the lock together.
+SELECT pg_catalog.current_schema()::text AS here, pg_catalog.pg_backend_pid() AS pid,
+       found.schema, found.names, found.columns, found.defaults
+  FROM (SELECT) AS one
+  LEFT JOIN (
+        SELECT place.nspname::text AS schema, pg_catalog.array_agg(item.relname::text) AS names,
+               pg_catalog.sum(shape.columns)::int AS columns, pg_catalog.sum(shape.defaults)::int AS defaults
+          FROM pg_catalog.pg_class AS item
+          JOIN pg_catalog.pg_namespace AS place ON place.oid = item.relnamespace
+          LEFT JOIN LATERAL (
+                SELECT pg_catalog.count(*) AS columns,
+                       pg_catalog.count(*) FILTER (WHERE atthasdef) AS defaults,
+                       pg_catalog.bool_or(attname = 'fence') AS ours
+                  FROM pg_catalog.pg_attribute
+                 WHERE attrelid = item.oid AND attnum > 0 AND NOT attisdropped
+               ) AS shape ON item.relname IN ('script_run_tracker', 'script_run_lock', 'migrator_lock')
+         WHERE item.relname IN ({names})
+           AND item.relkind IN ('r', 'p', 'i') AND item.relpersistence <> 't' AND coalesce(shape.ours, true)
+         GROUP BY place.nspname
+       ) AS found ON true
 
 -- name: version
--- The tracker's version, and who holds the lock.
-SELECT version FROM {lock} WHERE name = 'deploy'
+-- The tracker's version, and the release of migrator that wrote it, which version 1 does not have.
+SELECT lock.version, coalesce(pg_catalog.to_jsonb(lock) ->> 'made_by', '') AS made_by
+  FROM {lock} AS lock WHERE lock.name = 'deploy'
 
 -- name: lock
 -- Try the advisory lock; never wait for it.
@@ -148,7 +53,7 @@ UPDATE {lock}
        expires_at = CASE WHEN :lease > 0 THEN clock_timestamp() + :lease * interval '1 second' END
  WHERE name = 'deploy' AND (expires_at IS NULL OR expires_at <= clock_timestamp())
    AND pg_catalog.pg_try_advisory_xact_lock(:class, :key)
-RETURNING fence, EXISTS (SELECT FROM {tracker} WHERE status = 'pending') AS interrupted
+RETURNING fence, used, EXISTS (SELECT FROM {tracker} WHERE status = 'pending') AS interrupted
 
 -- name: orphans
 -- End what an interrupted run still does through a pooler, where the server does not notice that its owner is gone.
@@ -193,15 +98,16 @@ UPDATE {lock}
 RETURNING fence
 
 -- name: runs
--- The live runs, oldest first.
-SELECT run_id, revision, title, kind, direction, status, effect, reason, forced, attempt, transactional, checksum, path,
-       params, progress, cursor,
-       pg_catalog.to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS started_at,
-       pg_catalog.to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS finished_at,
-       duration_ms, result, error, log_file, deploy_id, owner, host, pid, "user", release, fence, superseded_by
+-- The {columns} of the live runs, oldest first.
+SELECT {columns}
   FROM {tracker}
  WHERE superseded_by = ''
  ORDER BY seq
+
+-- name: columns
+-- The columns that a table has.
+SELECT attname::text AS name FROM pg_catalog.pg_attribute
+ WHERE attrelid = :table::regclass AND attnum > 0 AND NOT attisdropped
 
 -- name: sources
 -- The text of applied revisions, as it ran.
@@ -256,6 +162,10 @@ WITH started AS (
       FROM {lock} WHERE name = 'deploy' AND fence = :fence FOR SHARE
     RETURNING 1)
 SELECT CASE count(*) WHEN 1 THEN 1 ELSE (count(*) || ' runs: refused')::int END FROM started
+
+-- name: used
+-- From here on the tracker has had runs: one without any was emptied.
+UPDATE {lock} SET used = true WHERE name = 'deploy' AND fence = :fence AND NOT used
 
 -- name: retire_all
 -- Before a success: no other finished run of this revision is live any more.
@@ -327,40 +237,6 @@ RETURNING 1
 -- How a firing ended, unless a later one began.
 UPDATE {schedule} SET word = :word, message = :message, finished_at = clock_timestamp()
  WHERE name = :name AND due = :due
-
--- name: journal_create
--- The audit and the tokens of the HTTP API. `json` and not `jsonb`: it keeps whatever a caller may have sent.
-SELECT pg_catalog.pg_advisory_xact_lock(1835624306, 0);
-CREATE TABLE IF NOT EXISTS {audit} (
-    entry_id  text COLLATE "C" PRIMARY KEY,
-    who       text NOT NULL,
-    role      text NOT NULL,
-    via       text NOT NULL,
-    action    text NOT NULL,
-    address   text NOT NULL DEFAULT '',
-    databases text[] NOT NULL DEFAULT '{}',
-    subject   text NOT NULL DEFAULT '',
-    asked     json NOT NULL DEFAULT '{}',
-    key       text NOT NULL DEFAULT '',
-    instance  text NOT NULL DEFAULT '',
-    word      text NOT NULL,
-    message   text NOT NULL DEFAULT '',
-    result    json,
-    begun_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    ended_at  timestamptz
-);
-CREATE UNIQUE INDEX IF NOT EXISTS script_audit_used ON {audit} (who, key) WHERE key <> '';
-CREATE TABLE IF NOT EXISTS {token} (
-    token_id   text PRIMARY KEY,
-    name       text NOT NULL,
-    sha256     text NOT NULL,
-    role       text NOT NULL,
-    databases  text[] NOT NULL DEFAULT '{}',
-    made_at    text NOT NULL DEFAULT '',
-    made_by    text NOT NULL DEFAULT '',
-    expires_at text NOT NULL DEFAULT '',
-    revoked_at text NOT NULL DEFAULT ''
-);
 
 -- name: journal_begin
 -- An entry of the audit, unless its caller has used its key.
