@@ -60,6 +60,7 @@ class ContextBase:
         """
         self.checked = True
         if hasattr(ok, "__await__"):
+            getattr(ok, "close", bool)()  # so that Python need not warn of it as well
             raise CheckFailed(f"ctx.check was given {type(ok).__name__} and no answer: write `await` in it ({message})")
         if not ok:
             raise CheckFailed(message)

@@ -47,6 +47,7 @@ The number is the exit code of the command that ends with it.
     ├── RowFailed                     1   one row of a long change cannot be changed
     ├── GivenUp                      14   a person cancelled a long change
     ├── CheckFailed                  13   a script's own ctx.check said no
+    ├── AwaitForgotten                1   a script made a coroutine and never awaited it, so that nothing was done
     ├── ScriptEnded                   1   a script called sys.exit, or raised what ends a program or a task
     └── Stopped                     130   Ctrl-C or SIGTERM
 """
@@ -360,6 +361,10 @@ class CheckFailed(MigratorError):
     """A check in a script said no."""
 
     exit_code = 13
+
+
+class AwaitForgotten(MigratorError):
+    """A script made a coroutine and never awaited it: what it was to do was not done."""
 
 
 class ScriptEnded(MigratorError):

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 ID = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -154,6 +155,11 @@ class Script:
     validate: Function | None = None
     cleanup: Function | None = None
     Params: type | None = None
+
+    forgotten: Mapping[str, tuple[int, str]] = MappingProxyType({})
+    """The first call that lacks an `await`, its line and its words, by the function in which it is; "" for a function
+    that is not one of these.
+    """
 
     @classmethod
     def of(cls, functions: Mapping[str, Function]) -> "Script":

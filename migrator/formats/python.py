@@ -43,6 +43,7 @@ def load(text: str, path: str) -> Script:
         script = _instance(module, plain, path)
     if _defined(module, "Params"):
         vars(script)["Params"] = _params(module, path)
+    vars(script)["forgotten"] = _forgotten(plain)
     return script
 
 
@@ -129,6 +130,18 @@ def _line(error: BaseException, path: str) -> int | None:
 
     frames = traceback.extract_tb(error.__traceback__)
     return next((frame.lineno for frame in reversed(frames) if frame.filename == path), None)
+
+
+def _forgotten(text: str) -> dict[str, tuple[int, str]]:
+    """Return the calls in a text, which Python has accepted, that lack an `await`."""
+    import ast
+    import warnings
+
+    from migrator.formats._awaits import forgotten
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python has shown them
+        return forgotten(ast.parse(text))
 
 
 def _params(module: ModuleType, path: str) -> type:

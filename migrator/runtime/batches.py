@@ -26,6 +26,7 @@ from migrator.core.revision import Function
 from migrator.core.run import Run
 from migrator.core.secrets import Mask
 from migrator.core.throttle import chosen
+from migrator.runtime.awaiting import check_awaited
 from migrator.runtime.brake import Brake
 from migrator.runtime.stopping import Stop
 from migrator.runtime.throttle import Watch
@@ -408,8 +409,10 @@ class Batch:
         return True
 
     async def _write(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Write what waits, as the last thing inside the transaction."""
+        """Write what waits, as the last thing inside the transaction. Raises AwaitForgotten."""
         del kind, trace
+        if error is None:
+            check_awaited()
         if error is None and self._changes:
             await self._loop.walk.write(self._changes)
 

@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
+from inspect import iscoroutine, unwrap
 from typing import Any, TypeVar
 
-from migrator.core.errors import ScriptEnded
+from migrator.core.errors import AwaitForgotten, ScriptEnded
+from migrator.runtime.awaiting import watching
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -24,9 +26,9 @@ class Leave(BaseException):
 async def call(function: Callable[[A], Awaitable[T]], argument: A, within: Context | None = None) -> T:
     """Call a function of a script and return its result; `within` lets several calls share their context variables.
 
-    Raises ScriptEnded where the script raised what would end the program (SystemExit and the like), or a CancelledError
-    that nobody asked for. A request to stop that was made meanwhile is raised in any case, also where the script caught
-    it: as CancelledError, when the script has ended.
+    Raises AwaitForgotten where the script dropped a coroutine; ScriptEnded where it raised what would end the program
+    (SystemExit and the like), or a CancelledError that nobody asked for. A request to stop that was made meanwhile is
+    raised in any case, also where the script caught it: as CancelledError, when the script has ended.
     """
     caller = asyncio.current_task()
     assert caller is not None, "a coroutine of ours runs in a task"
@@ -43,8 +45,16 @@ async def call(function: Callable[[A], Awaitable[T]], argument: A, within: Conte
 
 
 async def _called(function: Callable[[A], Awaitable[T]], argument: A) -> T:
-    with guarded():
-        return await function(argument)
+    code = getattr(unwrap(function), "__code__", None)
+    with watching(code.co_filename if code else "") as watch, guarded():
+        result = await function(argument)
+        if iscoroutine(result):
+            result.close()
+            raise AwaitForgotten(
+                f"{function.__name__} returned a coroutine that was never awaited", hint="Write `return await ...`."
+            )
+        watch.check()
+        return result
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -16,7 +16,7 @@ from migrator.core.errors import DatabaseError, LockHeld
 from migrator.core.events import DeployBegun, DeployEnded, Event, LockWaiting, PlanMade, RunFinished
 from migrator.core.history import History
 from migrator.core.outcome import Outcome
-from migrator.core.plan import Plan
+from migrator.core.plan import Plan, Step
 from migrator.core.protocols import Owner, Tracker
 from migrator.core.refusals import unknown_keys
 from migrator.core.revision import Direction, Key, Revision, Script
@@ -120,7 +120,7 @@ class Deployment:
 
     def _without_those_asked(self, plan: Plan, held: Mapping[str, Held]) -> Plan:
         """Leave out the scripts that need parameters: they run when a person or a schedule gives some."""
-        beside = [step.revision for step in plan.steps if step.kind is Kind.SCRIPT]
+        beside = [step for step in plan.steps if step.kind is Kind.SCRIPT]
         if not beside:
             return plan
         from migrator.runtime.params import fields_of
@@ -135,13 +135,16 @@ class Deployment:
             from migrator.runtime.requirements import refuse_missing
 
             await refuse_missing(revisions, self._connections)
-        scripts = self.loaded(revisions, held)
+        scripts = self.loaded(plan.steps, held)
         given = {each.key: params for each in revisions if (params := _defaults(each, scripts[each.key])) is not None}
         return await self.runner(held, given).run_plan(plan, scripts, state)
 
-    def loaded(self, revisions: Sequence[Revision], held: Mapping[str, Held]) -> dict[Key, Script]:
-        """Return the scripts of revisions, loaded before the first of them runs."""
-        return {each.key: directory.load(each, held[each.database].adapter.capabilities) for each in revisions}
+    def loaded(self, steps: Iterable[Step], held: Mapping[str, Held]) -> dict[Key, Script]:
+        """Return the scripts of steps, loaded before the first of them runs."""
+        return {
+            each.key: directory.load(each.revision, held[each.key.database].adapter.capabilities, each.direction)
+            for each in steps
+        }
 
     def runner(
         self, held: Mapping[str, Held], params: "Mapping[Key, Params] | None" = None, stop: Stop | None = None

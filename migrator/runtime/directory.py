@@ -37,8 +37,11 @@ def read(database: Database, root: Path) -> list[Revision]:
     return [_revision(database.name, path, real, root) for path in sorted(_files(str(database.revisions)))]
 
 
-def load(revision: Revision, capabilities: Capabilities) -> Script:
-    """Return the revision's functions; this runs the top level of its file. Raises RevisionFileError."""
+def load(revision: Revision, capabilities: Capabilities, direction: Direction | None = None) -> Script:
+    """Return the revision's functions; this runs the top level of its file.
+
+    Raises RevisionFileError; for a step in a `direction` also where a function that runs in it lacks an `await`.
+    """
     suffix = Path(revision.path).suffix
     if suffix == ".sql" and not capabilities.sql:
         raise RevisionFileError(
@@ -48,7 +51,25 @@ def load(revision: Revision, capabilities: Capabilities) -> Script:
         )
     _refuse_one_transaction(revision)
     script: Script = _format(suffix, revision.path).load(revision.source, revision.path)
+    if direction is not None:
+        _refuse_forgotten_await(revision, script, direction)
     return script
+
+
+def _refuse_forgotten_await(revision: Revision, script: Script, direction: Direction) -> None:
+    """Raise RevisionFileError for a call without effect. What does not run now is no reason to keep a person here."""
+    around = {"setup", "cleanup", direction.value}
+    if direction is Direction.UPGRADE:
+        around |= {"validate", "verify", "", revision.header.on_failed_verify or ""}
+    faults = sorted(fault for name, fault in script.forgotten.items() if name in around)
+    if faults:
+        line, call = faults[0]
+        raise RevisionFileError(
+            f"{call}(...) is never awaited, so it would do nothing",
+            path=revision.path,
+            line=line,
+            hint=f"Write `await {call}(...)`.",
+        )
 
 
 def _refuse_one_transaction(revision: Revision) -> None:

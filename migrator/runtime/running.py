@@ -51,9 +51,10 @@ async def run(
         trackers = {name: each.session.tracker for name, each in held.items()}
         state = await with_edits(await deployment.settled(held, history), chosen, trackers)
         refuse_unready(chosen, state, force=wanted.force)
-        scripts = deployment.loaded(chosen, held)
+        plan = Plan(tuple(Step(each, Direction.UPGRADE) for each in chosen))
+        scripts = deployment.loaded(plan.steps, held)
         params = _params(chosen, scripts, wanted.params)
-        deployment.planned(Plan(tuple(Step(each, Direction.UPGRADE) for each in chosen)), history, state, reach)
+        deployment.planned(plan, history, state, reach)
         running = Running(deployment, held, state, scripts, params)
         return ScriptsOutcome(await running.run(chosen, jobs=wanted.jobs, keep_going=wanted.keep_going))
 

@@ -1,7 +1,6 @@
 """Asking a script's verify."""
 
 from contextvars import Context
-from inspect import iscoroutine
 from typing import Any
 
 from migrator.core.errors import ConnectionLost, LockLost, OutcomeUnknown
@@ -49,9 +48,6 @@ async def check(script: Script, context: Any, within: Context | None = None) -> 
 
 def _odd(answer: object) -> str:
     """Return what is wrong with an answer that is neither a bool nor an Effect."""
-    if iscoroutine(answer):
-        answer.close()
-        return "a coroutine that was not awaited: write `return await ...`"
     shown = repr(answer)
     kind = type(answer).__name__
     return f"{shown if len(shown) <= _SHOWN else f'a value of type {kind}'}: it must return True or False"
