@@ -29,6 +29,7 @@ class ContextBase:
     def __init__(self, run: Run | None, databases: Databases | None) -> None:
         self.run = run
         self.touched = False
+        self.escaped = False
         self.checked = False
         self.sent = 0
         self.total = 0

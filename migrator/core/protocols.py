@@ -88,6 +88,9 @@ class Context(Protocol):
     touched: bool
     """Whether anything was sent to the database, so that a failure may have left something behind."""
 
+    escaped: bool
+    """Known when the step has ended with an error: whether the script may have ended the step's own transaction."""
+
     checked: bool
     """Whether the script has called `check`; a `verify` that returns nothing must have."""
 

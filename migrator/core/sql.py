@@ -40,6 +40,10 @@ _SKIPPED_COMMANDS = ("\\restrict", "\\unrestrict")
 """What pg_dump writes around its output for psql only."""
 
 
+_ENDING = re.compile(r"\b(?:abort|commit|end|prepare|rollback)\b", re.IGNORECASE)
+_ENDING_COMMANDS = ("ABORT", "COMMIT", "END", "PREPARE TRANSACTION", "ROLLBACK")
+
+
 class Kind(Enum):
     """What a piece of an SQL text is."""
 
@@ -280,3 +284,10 @@ def transaction_command(words: Sequence[str]) -> str:
         case ["begin", *_]:
             return "BEGIN"
     return ""
+
+
+def ends_transaction(text: str) -> bool:
+    """Say whether a text holds a command that ends the transaction in which it is sent."""
+    if not _ENDING.search(text):
+        return False
+    return any(transaction_command(each.words(text)) in _ENDING_COMMANDS for each in statements(text))

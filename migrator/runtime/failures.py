@@ -60,9 +60,12 @@ class Failure(Exception):
         """
         return isinstance(self.__cause__, ConnectionLost) and self.touched and not run.transactional
 
-    def effect_on(self, run: Run) -> Effect:
-        """Return what the failed run is known to have done: a transaction that failed did nothing."""
-        if isinstance(self.__cause__, TransactionEscaped):
+    def effect_on(self, run: Run, *, escaped: bool) -> Effect:
+        """Return what the failed run is known to have done: a transaction that failed did nothing.
+
+        `escaped` says that the script may have ended it.
+        """
+        if escaped or isinstance(self.__cause__, TransactionEscaped):
             return Effect.UNKNOWN
         if run.transactional or not self.touched:
             return Effect.PARTIAL if run.origin not in ("", run.run_id) else Effect.NONE

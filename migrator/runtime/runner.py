@@ -54,6 +54,12 @@ class _Seen:
 
     touched: bool = False
     progress: Mapping[str, Any] | None = None
+    context: Context | None = None
+
+    @property
+    def escaped(self) -> bool:
+        """Say whether the script may have ended the transaction of its step."""
+        return self.context is not None and self.context.escaped
 
 
 @dataclass(frozen=True)
@@ -237,6 +243,7 @@ class Runner:
             allow_pooled=work.step.revision.header.allow_pooled,
         )
         async with opened as context:
+            seen.context = context
             loops = self._lend(context, work) if work.step.batched else None
             context.lines, context.params = work.log.lines, work.params.value
             within = copy_context()
@@ -296,7 +303,7 @@ class Runner:
             failure = await self._undo(work, failure)
         run = work.run.moved(
             Status.FAILED,
-            failure.effect_on(work.run),
+            failure.effect_on(work.run, escaped=work.seen.escaped),
             reason=failure.reason,
             error=self._mask(str(failure)),
             duration_ms=_since(began),

@@ -244,6 +244,8 @@ class _InTurn:
 
         async def send(*args: Any, **options: Any) -> Any:
             async with self._link.turn:
+                if args and isinstance(args[0], str):
+                    await self._link.heed(args[0])
                 return await found(*args, **options)
 
         return send
@@ -268,6 +270,7 @@ class _Lent(_InTurn):
         """Prepare a statement behind what has to come before each."""
         refuse_unsendable(text)
         async with self._link.turn:
+            await self._link.heed(text)
             return _Prepared(self._link, await self._thing.prepare(self._link.lead() + text, **options))
 
     async def close(self, **_: Any) -> None:

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from migrator.adapters.postgres._errors import refuse_unsendable, translate, undecodable
 from migrator.adapters.postgres._section import Part
 from migrator.core.errors import DatabaseError, MigratorError, StatementFailed
+
+if TYPE_CHECKING:
+    from migrator.adapters.postgres._watch import Watch
 
 LIMIT = 30.0
 """Seconds that a short statement of ours may take; then the server counts as gone."""
@@ -68,6 +71,8 @@ class Link:
         self._ahead: list[Part] = []
         self.lead: Callable[[], str] = str
         """Gives what comes before each text, or raises where nothing may be sent any more."""
+        self.watch: Watch | None = None
+        """Watches the transaction of a step in Python, while its script is at work."""
 
     @property
     def alive(self) -> bool:
@@ -170,6 +175,7 @@ class Link:
             args = (lead + args[0], *args[1:])
             try:
                 async with asyncio.timeout(limit) as scope:
+                    await self.heed(args[0])
                     return await call(*args)
             except Exception as error:
                 if isinstance(error, TimeoutError) and scope.expired():
@@ -180,6 +186,11 @@ class Link:
                 if known is None:
                     raise
                 raise known from error
+
+    async def heed(self, text: str) -> None:
+        """Take in a text that the holder of the turn is about to send."""
+        if self.watch is not None:
+            await self.watch.heed(self.connection, text)
 
     async def _attributes(self, text: str) -> Sequence[Any]:
         """Return the columns of a query's result as the server describes them, () if it does not."""

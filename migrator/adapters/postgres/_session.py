@@ -1,10 +1,13 @@
 """One connection for the lock, the tracker and the work: they live and die together."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
+
+import asyncpg
 
 from migrator.adapters._shared import to_the_end
 from migrator.adapters.postgres._context import Context
@@ -13,6 +16,7 @@ from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._lock import LeaseLock
 from migrator.adapters.postgres._queries import literal
 from migrator.adapters.postgres._tracker import PostgresTracker
+from migrator.adapters.postgres._watch import Watch
 from migrator.core.errors import ConnectionLost, DatabaseError, MigratorError, OutcomeUnknown, PlanRefused
 from migrator.core.protocols import Databases, Lease, Lock
 from migrator.core.revision import Direction
@@ -113,16 +117,32 @@ class PostgresSession:
         context.begin = f"{reset} BEGIN; {limit} {label} SET LOCAL migrator.run = {literal(run.run_id)}"
         self._link.later(context.begin)
         self.tracker.open_run = run.run_id
+        if not run.path.endswith(".sql"):  # a file with such a command is refused when it is read
+            self._link.watch = Watch()
+        watch = self._link.watch
         try:
             await context.prepare(run.source)
             yield
+            self._link.watch = None
             await context.close()
             await self._commit(run, context)
         except BaseException as error:  # noqa: BLE001 - raised again as ours
+            self._link.watch = None
             await to_the_end(self._roll_back(context))
+            if watch is not None:
+                context.escaped = await to_the_end(self._has_ended(watch))
             _reraise(error, run)
         finally:
+            self._link.watch = None
             self.tracker.open_run = ""
+
+    async def _has_ended(self, watch: Watch) -> bool:
+        """Say whether the script ended the step's transaction; yes where that cannot be asked any more."""
+        try:
+            async with asyncio.timeout(ROLLBACK):
+                return await watch.has_ended(self._link.connection, reliable=self._link.alive and not self._pooled)
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return True
 
     async def _commit(self, run: Run, context: Context) -> None:
         """Send what waits together with COMMIT; to the end, because nobody would know the outcome of half of it."""
