@@ -1,7 +1,7 @@
 """What every command has: the common options, the event loop, the signals, and one way out for errors."""
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -96,6 +96,12 @@ class Console:
         """
         if not (self.quiet or self.as_json):
             click.echo(self.mask(text), nl=end)
+
+    def print_failures(self, texts: Iterable[str]) -> None:
+        """Print what failed on stderr where the table that shows it is not wanted: --quiet still prints errors."""
+        if self.quiet and not self.as_json:
+            for text in texts:
+                click.echo(f"{click.style('error:', fg='red', bold=True)} {self.mask(text)}", err=True)
 
     def print_json(self, document: Callable[[], Any]) -> None:
         """Print one JSON document where one is wanted."""

@@ -19,5 +19,6 @@ async def command(console: Console) -> int:
     for name, each in found:
         if each.hint:
             console.print(f"{name} {each.subject}: {each.hint}")
+    console.print_failures(f"{name} {each.subject}: {each.text}" for name, each in found if each.level == "fail")
     console.print_json(health.as_dict)
     return int(health.status == "failing")

@@ -11,7 +11,7 @@ from migrator.core.logs import LEVELS
 @click.option("--follow", is_flag=True, help="Go on with what comes, until the run has ended.")
 @click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), default="DEBUG", help="This level or higher.")
 async def command(console: Console, *, run: str, follow: bool, level: str) -> None:
-    """Print the log of RUN, whose id may be shortened, with its compressed parts.
+    """Print the log of RUN, whose id may be shortened, with its compressed parts. A revision means its last run.
 
     Where the file is missing or cannot be read, that is said, with the last lines that the tracker kept of a failure.
     """

@@ -57,5 +57,6 @@ async def command(console: Console, **options: Any) -> int:
             dry_run=options["dry_run"],
         )
     console.print(scripts(outcome))
+    console.print_failures(f"{each.key}: {each.message}" for each in outcome.results if each.error)
     console.print_json(outcome.as_dict)
     return DRY_RUN_EXIT if outcome.dry_run else outcome.exit_code

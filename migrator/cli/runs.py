@@ -69,7 +69,7 @@ async def command(
 @declare(example="migrator runs show 01k9")
 @click.argument("run")
 async def show(console: Console, *, run: str) -> None:
-    """Show RUN in full, with the text that ran. The beginning of its id is enough."""
+    """Show RUN in full, with the text that ran. The beginning of its id is enough; a revision means its last run."""
     async with console.open() as migrator:
         page = await migrator.past.run(run, console.databases)
         (found,) = page.runs

@@ -40,7 +40,7 @@ def _text(report: "DatabaseReport") -> str:
     rows = [
         (line.state, line.revision, line.title, _about(line.state, line.applied_by, line.release, line.note))
         for line in report.lines
-        if line.state != "applied"
+        if line.state != "applied" or line.failed_run
     ]
     if rows:
         lines.extend(f"  {row}" for row in table(("state", "revision", "title", ""), rows).splitlines())
@@ -63,7 +63,8 @@ def _about(state: str, by: str, release: str, note: str) -> str:
     if state == "unknown":
         return f"no file here; applied by {by}" + (f" from release {release}" if release else "")
     started = f"started by {by}" + (f": {note}" if note else "")
-    return {"drifted": "the file changed after it ran", "blocked": note, "interrupted": started}.get(state, "")
+    texts = {"drifted": "the file changed after it ran", "interrupted": started}
+    return texts.get(state, note if state in ("applied", "blocked", "failed") else "")
 
 
 def _on(change: "Change") -> str:
@@ -75,14 +76,18 @@ def _on(change: "Change") -> str:
 
 
 def _next(report: "DatabaseReport") -> str:
+    from migrator.core.report import restore_hint, upgrade_command
+
+    again = upgrade_command(report.name, report.lines)
     if waiting := [_on(each) for each in report.changes if _on(each)]:
         return waiting[0]
     if blocked := report.having("blocked"):
-        return f"migrator upgrade {report.name}:{blocked[0].revision} says what to decide"
+        return f"migrator resolve {blocked[0].run_id} shows what it left and what to decide"
     if report.count("drifted"):
-        return f"migrator upgrade {report.name}:head says how to restore the file or accept the edit"
-    if report.count("running"):
-        return "wait for the run to end"
-    if report.count("pending", "interrupted"):
-        return f"migrator upgrade {report.name}:head"
+        return restore_hint(report.name, report.lines)
+    if failed := [line for line in report.lines if line.failed_run]:
+        after = f"; then {again}" if failed[0].state == "failed" else ""
+        return f"migrator logs {failed[0].failed_run} shows why it failed{after}"
+    if report.count("running", "pending", "interrupted"):
+        return "wait for the run to end" if report.count("running") else again
     return f"deploy the release that has the missing files, or migrator downgrade {report.name}:-1"

@@ -42,6 +42,7 @@ async def command(
         for each in answers
     ]
     console.print(table(("verify", "revision", "title", "time", ""), rows) if rows else "Nothing is applied.")
+    console.print_failures(f"{each.database}:{each.revision}: {each.message}" for each in answers if each.ok is False)
     document = {"verify": [asdict(each) for each in answers]}
     console.print_json(lambda: document)
     if report is not None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from migrator.core.protocols import Finding, Holder
-from migrator.core.report import Line
+from migrator.core.report import Line, restore_hint, upgrade_command
 
 OK, DEGRADED, FAILING = "ok", "degraded", "failing"
 _WORDS = {"ok": OK, "warn": DEGRADED, "fail": FAILING}
@@ -98,7 +98,7 @@ def _database(probe: Probe, now: datetime) -> DatabaseHealth:
         reachable=all(finding.level != "fail" for finding in findings if finding.subject == "connection"),
         tracker=bool(values.get("tracker")),
         applied=_count(lines, "applied"),
-        pending=_count(lines, "pending"),
+        pending=_count(lines, "pending") + _count(lines, "failed"),
         drifted=_count(lines, "drifted"),
         **runs,
         lock=str(probe.holder or ""),
@@ -118,18 +118,26 @@ def _runs(lines: Iterable[Line], word: str) -> tuple[str, ...]:
 
 def _of_state(name: str, lines: Sequence[Line]) -> Sequence[Finding]:
     """Return what the revisions have to say, the worst only."""
-    again = f"migrator upgrade {name}:head"
+    again = upgrade_command(name, lines)
     for word, level, text, hint in (
-        ("blocked", "fail", "left something behind that a person must judge", "`{again}` says what to decide."),
-        ("drifted", "fail", "changed after it was applied", "`{again}` says how to restore the file or accept it."),
-        ("interrupted", "warn", "was interrupted", "`{again}` settles it and goes on."),
+        ("blocked", "fail", "left something behind that a person must judge", "`migrator resolve {run}` shows it."),
+        ("drifted", "fail", "changed after it was applied", "{restore}"),
+        ("interrupted", "warn", "was interrupted", "`{again}` settles it and continues."),
+        (
+            "failed",
+            "warn",
+            "is not applied: its last upgrade failed",
+            "`migrator logs {run}` shows why; then `{again}`.",
+        ),
         ("pending", "warn", "is not applied", "`{again}`"),
     ):
         found = [line for line in lines if line.state == word]
         if found:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             first = f"{found[0].revision} ({found[0].title})"
-            return [Finding(level, "state", f"{first} {text}{more}", hint.format(again=again))]
+            restore = restore_hint(name, lines) if word == "drifted" else ""
+            words = {"again": again, "restore": restore, "run": found[0].run_id}
+            return [Finding(level, "state", f"{first} {text}{more}", hint.format(**words))]
     return []
 
 

@@ -174,10 +174,12 @@ def refuse_needed(history: History, state: State, doomed: set[Key]) -> None:
 
 def refuse_irreversible(history: History, doomed: set[Key]) -> None:
     """Raise Irreversible where a revision to take down has no downgrade."""
+    lowest = " ".join(f"{key}-1" for key in history.sort(doomed) if doomed.isdisjoint(history[key].down))
     for key in reversed(history.sort(doomed)):
         if not history[key].reversible:
             raise Irreversible(
                 f"{key} ({history[key].title}) has no downgrade: {history[key].path}",
                 state=UNCHANGED,
-                hint="Write its downgrade, restore a backup, or repair forward with a new revision.",
+                hint=f"Write its downgrade, then run `migrator downgrade {lowest}`; or restore a backup; or repair "
+                "forward with a new revision.",
             )

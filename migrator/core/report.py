@@ -1,6 +1,6 @@
 """How the databases stand, as values: the command line and the dashboard draw them, programs read them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One revision with its state: applied, pending, drifted, unknown, running, interrupted, blocked, elsewhere."""
+    """One revision with its state.
+
+    That is applied, pending, failed, drifted, unknown, running, interrupted, blocked or elsewhere.
+
+    `failed` is pending, and its last upgrade failed and left nothing. `failed_run` is that run, or a downgrade that
+    failed of one that is applied; `note` is then its error.
+    """
 
     database: str
     revision: str
@@ -32,6 +38,7 @@ class Line:
     release: str = ""
     run_id: str = ""
     note: str = ""
+    failed_run: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,28 @@ class DatabaseReport:
         return {**asdict(replace(self, changes=())), "changes": changes, "clean": self.clean}
 
 
+def tops(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Return the newest revisions that are applied: those without an applied child."""
+    applied = [line for line in lines if line.state in ("applied", "drifted", "unknown")]
+    parents = {parent for line in applied for parent in line.parents}
+    return tuple(line for line in applied if line.revision not in parents)
+
+
+def restore_hint(database: str, lines: Sequence[Line]) -> str:
+    """Return what to do about the first drifted one of these revisions."""
+    drifted = next(line for line in lines if line.state == "drifted")
+    accepted = " ".join(f"{database}:{line.revision}" for line in tops(lines))
+    return (
+        f"`migrator show {database}:{drifted.revision} --stored` prints the text that ran: restore it, or accept the "
+        f"edit: `migrator stamp {accepted}`"
+    )
+
+
+def upgrade_command(database: str, lines: Sequence[Line]) -> str:
+    """Return the command that applies everything: `head` is ambiguous where there are several."""
+    return f"migrator upgrade {database}:{'heads' if sum(line.head for line in lines) > 1 else 'head'}"
+
+
 def lines_of(
     history: History, state: State, database: str, holder: Holder | None, environment: str = ""
 ) -> tuple[Line, ...]:
@@ -81,9 +110,11 @@ def lines_of(
     for key in (each for each in history.of(database) if not history[each].stored):
         run = running.get(key) or state.blocked.get(key) or state.resumable.get(key) or state.applied.get(key)
         word = _state_word(key, state, running, drifted, holder)
-        if word == "pending" and environment and not here(history[key], environment):
+        if word in ("pending", "failed") and environment and not here(history[key], environment):
             word = "elsewhere"
-        lines.append(_line(history, key, run, word, head=key in heads))
+        failed = state.failed.get(key) if word in ("failed", "applied") else None
+        line = _line(history, key, run or failed, word, head=key in heads)
+        lines.append(replace(line, note=_failure(failed), failed_run=failed.run_id) if failed else line)
     lines.extend(_unknown_line(state.applied[key]) for key in unknown if key.database == database)
     return tuple(lines)
 
@@ -116,7 +147,15 @@ def _state_word(key: Key, state: State, running: Mapping[Key, Run], drifted: set
         return "blocked"
     if key in drifted:
         return "drifted"
-    return "applied" if key in state.applied else "pending"
+    if key in state.applied:
+        return "applied"
+    return "failed" if key in state.failed else "pending"
+
+
+def _failure(run: Run) -> str:
+    """Return a failed run in one line: when, by whom, why."""
+    error = (run.error or run.reason).partition("\n")[0]
+    return f"{run.direction} failed at {run.finished_at} by {run.user}@{run.host}: {error}"
 
 
 def _goes_on(key: Key, state: State) -> bool:

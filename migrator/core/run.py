@@ -155,7 +155,8 @@ class State:
     left something that a person must judge, the runs that have started and not finished, how often each was tried, and
     the long changes that stopped on their way and whose checkpoints the next run continues. `scripts` are the last
     runs of repeatable revisions that did well; `controls` say what people want of long changes that stopped. `edits`
-    are the edits of files since, as far as they are no drift.
+    are the edits of files since, as far as they are no drift. `failed` are the last failures that left nothing and that
+    no later run followed: of a revision that is not applied, or a downgrade after which nothing else was done.
     """
 
     applied: Mapping[Key, Run] = field(default_factory=dict)
@@ -166,6 +167,7 @@ class State:
     scripts: Mapping[Key, Run] = field(default_factory=dict)
     controls: Mapping[Key, "Control"] = field(default_factory=dict)
     edits: Mapping[Key, Edit] = field(default_factory=dict)
+    failed: Mapping[Key, Run] = field(default_factory=dict)
 
     def is_changed(self, run: Run, checksum: str) -> bool:
         """Return whether a revision with this checksum does something else than its run did."""
@@ -180,6 +182,7 @@ def state_of(runs: Iterable[Run]) -> State:
     attempts: dict[Key, int] = {}
     resumable: dict[Key, Run] = {}
     scripts: dict[Key, Run] = {}
+    failed: dict[Key, Run] = {}
     for run in runs:
         if run.superseded_by:
             continue
@@ -195,7 +198,11 @@ def state_of(runs: Iterable[Run]) -> State:
             done[run.key] = run
         elif left and run.kind is not Kind.RESOLVE:
             blocked[run.key] = run
-    return State(applied, blocked, tuple(running), attempts, resumable, scripts)
+        elif run.status is Status.FAILED and run.kind is Kind.REVISION:
+            failed[run.key] = run
+    newest = max((run.run_id for run in applied.values()), default="")
+    failed = {key: run for key, run in failed.items() if key not in applied or run.run_id > newest}
+    return State(applied, blocked, tuple(running), attempts, resumable, scripts, failed=failed)
 
 
 def merged(states: Iterable[State]) -> State:
@@ -208,7 +215,9 @@ def merged(states: Iterable[State]) -> State:
     scripts: dict[Key, Run] = {}
     controls: dict[Key, Control] = {}
     edits: dict[Key, Edit] = {}
+    failed: dict[Key, Run] = {}
     for state in states:
+        failed.update(state.failed)
         edits.update(state.edits)
         controls.update(state.controls)
         scripts.update(state.scripts)
@@ -217,4 +226,4 @@ def merged(states: Iterable[State]) -> State:
         blocked.update(state.blocked)
         attempts.update(state.attempts)
         running.extend(state.running)
-    return State(applied, blocked, tuple(running), attempts, resumable, scripts, controls, edits)
+    return State(applied, blocked, tuple(running), attempts, resumable, scripts, controls, edits, failed)

@@ -78,8 +78,8 @@ class Line(Document):
     revision: str
     title: str
     state: Literal[
-        "applied", "pending", "drifted", "unknown", "running", "interrupted", "blocked", "elsewhere", "new", "changed",
-        "done",
+        "applied", "pending", "failed", "drifted", "unknown", "running", "interrupted", "blocked", "elsewhere", "new",
+        "changed", "done",
     ]  # fmt: skip
     head: bool
     labels: list[str]
@@ -90,6 +90,7 @@ class Line(Document):
     release: str
     run_id: str
     note: str
+    failed_run: str
 
 
 class Report(Document):

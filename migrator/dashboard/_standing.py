@@ -9,7 +9,7 @@ from functools import partial
 from migrator.core.change import Change
 from migrator.core.errors import DatabaseError, MigratorError
 from migrator.core.health import DatabaseHealth
-from migrator.core.report import DatabaseReport, Line
+from migrator.core.report import DatabaseReport, Line, tops
 from migrator.core.run import Run
 from migrator.core.runs import RUNNING, RunFilter
 from migrator.dashboard._asking import Asking
@@ -17,7 +17,7 @@ from migrator.dashboard._asking import Asking
 HEALTHY = 5.0
 """Seconds for which an answer about the health of the databases is given again."""
 
-ATTENTION = ("blocked", "drifted", "interrupted", "unknown")
+ATTENTION = ("blocked", "drifted", "failed", "interrupted", "unknown")
 """States of revisions that a person should look at, the worst first."""
 
 
@@ -47,12 +47,12 @@ class Standing:
     @property
     def heads(self) -> tuple[Line, ...]:
         """Return the newest revisions that are applied."""
-        return tops(self.report) if self.report else ()
+        return tops(self.report.lines) if self.report else ()
 
     @property
     def waiting(self) -> int:
         """Return how many revisions `upgrade head` would apply."""
-        return sum(self.counts.get(word, 0) for word in ("pending", "interrupted"))
+        return sum(self.counts.get(word, 0) for word in ("pending", "failed", "interrupted"))
 
     @property
     def attention(self) -> tuple[Line, ...]:
@@ -67,13 +67,6 @@ class Standing:
         """Return the long change of a run."""
         changes = self.report.changes if self.report else ()
         return next((each for each in changes if each.run.run_id == run.run_id), None)
-
-
-def tops(report: DatabaseReport) -> tuple[Line, ...]:
-    """Return the newest revisions that are applied: those that no applied one stands on."""
-    applied = report.having("applied", "drifted", "unknown")
-    parents = {parent for line in applied for parent in line.parents}
-    return tuple(line for line in applied if line.revision not in parents)
 
 
 async def standings(asking: Asking, names: Sequence[str]) -> tuple[Standing, ...]:

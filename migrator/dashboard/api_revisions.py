@@ -22,7 +22,7 @@ from migrator.dashboard._texts import COMPARED, compared
 router = APIRouter(prefix="/api/revisions", tags=["revisions"], dependencies=STRICT)
 
 Text = Annotated[str, Field(max_length=200, pattern=NO_NUL)]
-State = Literal["applied", "pending", "drifted", "unknown", "running", "interrupted", "blocked", "elsewhere"]
+State = Literal["applied", "pending", "failed", "drifted", "unknown", "running", "interrupted", "blocked", "elsewhere"]
 Database = Annotated[str, Path(max_length=100, pattern=NO_NUL, description="A database of the configuration.")]
 Id = Annotated[str, Path(pattern="^[A-Za-z0-9_]{1,64}$", description="The whole id of a revision or a script.")]
 

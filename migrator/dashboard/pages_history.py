@@ -20,7 +20,7 @@ WINDOW = 100
 MOST = 8
 """How many lanes get their full width; more of them share it."""
 
-STATES = ("applied", "pending", "running", "interrupted", "blocked", "drifted", "unknown", "elsewhere")
+STATES = ("applied", "pending", "failed", "running", "interrupted", "blocked", "drifted", "unknown", "elsewhere")
 STANDING = ("applied", "drifted", "unknown")
 """States of revisions that are in the database."""
 

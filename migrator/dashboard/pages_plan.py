@@ -73,5 +73,5 @@ async def _plan(page: Page, direction: Direction, database: str, target: str) ->
         others=[each for each in (outcome.plan.databases() if outcome else ()) if each != name],
         seen=mark(outcome.plan) if outcome else "",
         applied=report.having("applied", "drifted", "unknown")[::-1][:LISTED],
-        pending=report.having("pending", "interrupted")[:LISTED],
+        pending=report.having("pending", "failed", "interrupted")[:LISTED],
     )

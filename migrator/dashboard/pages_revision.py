@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Path
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from migrator.core.report import tops
 from migrator.core.revision import Key
 from migrator.core.runs import RunFilter
 from migrator.dashboard._page import Acting, Shown
 from migrator.dashboard._revision import found_revision
-from migrator.dashboard._standing import reported, tops
+from migrator.dashboard._standing import reported
 from migrator.dashboard._texts import Changed, coloured, compared
 
 router = APIRouter(include_in_schema=False)
@@ -54,7 +55,7 @@ async def revision(page: Shown, database: Database, revision: Id) -> HTMLRespons
         children=[each for each in history.children(key) if each.database in seen] if key in history else [],
         titles={each.key: each.title for each in history},
         script=told.header.repeatable,
-        tops=tops(await reported(page.asking, name)) if told.line.state == "drifted" else (),
+        tops=tops((await reported(page.asking, name)).lines) if told.line.state == "drifted" else (),
     )
 
 

@@ -60,7 +60,7 @@ async def _with_state(probe: Probe, adapter: Adapter, files: Files, environment:
     history, scripts = files
     elsewhere = {each.id for each in history if each.database == probe.name and not here(each, environment)}
     lines = lines_of(history, state, probe.name, holder)
-    ours = tuple(line for line in lines if line.state != "pending" or line.revision not in elsewhere)
+    ours = tuple(line for line in lines if line.state not in ("pending", "failed") or line.revision not in elsewhere)
     beside = tuple(script_line(each, state) for each in scripts if each.database == probe.name)
     return Probe(probe.name, probe.findings, ours, holder, beside)
 

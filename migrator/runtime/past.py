@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from migrator.config import Config
 from migrator.core.errors import AmbiguousTarget, PlanRefused, TargetNotFound
 from migrator.core.protocols import Holder, Session
-from migrator.core.run import COLUMNS, Run, Status
+from migrator.core.run import COLUMNS, Kind, Run, Status
 from migrator.core.runs import RunFilter, RunPage, live, standing, statuses_of
 from migrator.runtime.connections import Connections
 from migrator.runtime.logfiles import LogFiles, NoLog
@@ -67,7 +67,8 @@ class Past:
         return RunPage(shown, frozenset(owned), shown[-1].run_id if len(found) > limit else "")
 
     async def run(self, run_id: str, databases: Sequence[str] = ()) -> RunPage:
-        """Return one run in full, with its source, by its id or the beginning of it, as a page of one.
+        """Return one run in full, with its source, as a page of one: by its id or the beginning of it, or by a
+        revision (`ID` or `DATABASE:ID`), which means its last run.
 
         Raises TargetNotFound with the nearest id, AmbiguousTarget.
         """
@@ -80,9 +81,30 @@ class Past:
                 if any(run.status is Status.PENDING for run in page) and await session.lock.holder():
                     owned.add(name)
         exact = [run for run in found if run.run_id == run_id] or found
+        if not exact and run_id and (last := await self._last_of(run_id, databases)):
+            return last
         if len(exact) != 1 or not run_id:
             raise await self._not_one(run_id, exact, databases)
         return RunPage(tuple(exact), frozenset(owned))
+
+    async def _last_of(self, revision: str, databases: Sequence[str]) -> RunPage | None:
+        """Return the last run of a revision (`ID`, its beginning, or `DATABASE:ID`) in full; None if it has none.
+
+        Raises AmbiguousTarget for a beginning that several revisions have.
+        """
+        database, _, prefix = revision.rpartition(":")
+        if not prefix or (database and database not in self._config.databases):
+            return None
+        scope = [database] if database else databases
+        page = await self.runs(RunFilter(script=prefix), (), scope, limit=NEAR)
+        changing = [run for run in page.runs if run.kind is not Kind.VERIFY] or page.runs
+        last = {run.key: run for run in reversed(changing)}
+        found = [run for key, run in last.items() if key.id == prefix] or list(last.values())
+        if len(found) > 1:
+            listed = ", ".join(str(run.key) for run in found)
+            hint = "Name one: " + " or ".join(f"`migrator runs show {run.key}`" for run in found[:2])
+            raise AmbiguousTarget(f"{revision!r} matches several revisions: {listed}", state=UNCHANGED, hint=hint)
+        return await self.run(found[0].run_id, [found[0].database]) if found else None
 
     async def delete(self, runs: Sequence[Run]) -> int:
         """Delete runs with their logs and return how many went.

@@ -52,7 +52,7 @@ def test_the_worst_comes_first() -> None:
     """Of several troubles the finding is on the worst, with the command that leads out of it."""
     (finding,) = [each for each in of("pending blocked pending").databases["app"].findings if each.subject == "state"]
     assert (finding.level, finding.text.split()[0]) == ("fail", "r1")
-    assert "`migrator upgrade app:head`" in finding.hint
+    assert "`migrator resolve run1`" in finding.hint
 
 
 def test_findings_count() -> None:
