@@ -19,7 +19,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command; None where there is none of that name."""
         if cmd_name not in self.list_commands(ctx):
-            return None
+            return _of_others(cmd_name)
         from importlib import import_module
 
         command: click.Command = import_module(f"migrator.cli.{cmd_name}").command
@@ -30,7 +30,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Look a command up, with did-you-mean."""
         known = self.list_commands(ctx)
-        if args and args[0] not in known and not args[0].startswith("-"):
+        if args and args[0] not in known and not args[0].startswith("-") and _of_others(args[0]) is None:
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], known, n=1)
@@ -44,6 +44,18 @@ class Commands(click.Group):
         rows = [(name, _first_line(name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _of_others(name: str) -> click.Command | None:
+    """Return a command of another distribution, None where there is none of that name."""
+    from migrator import plugins
+    from migrator.core.errors import MigratorError
+
+    try:
+        found: click.Command | None = plugins.command(name)
+    except MigratorError as error:
+        raise click.UsageError(f"{error.message}. {error.hint}") from error
+    return found
 
 
 def _first_line(name: str) -> str:

@@ -58,18 +58,28 @@ def parts(text: str) -> tuple[str, str]:
 
 
 def template(
-    *, revision: str, title: str, down_revision: tuple[str, ...], kind: str, labels: tuple[str, ...] = ()
+    *,
+    revision: str,
+    title: str,
+    down_revision: tuple[str, ...],
+    adapter: str,
+    labels: tuple[str, ...] = (),
+    commits_alone: bool = False,
 ) -> str:
-    """Return the text of a new revision for one kind of database; its functions fail until they are written."""
+    """Return the text of a new revision, whose functions fail until they are written.
+
+    `adapter` is the module from which its Context is imported; `commits_alone` says that each statement commits by
+    itself there, unless the revision asks for a transaction.
+    """
     docstring = one_line(title, revision).replace("\\", "\\\\").replace('"""', r"\"\"\"")
     if docstring.endswith('"'):
         docstring += "."
     constants = [f'revision = "{revision}"', f"down_revision = {_names(down_revision)}"]
     if labels:
         constants.append(f"branch_labels = {_names(labels)}")
-    if kind == "mongo":
+    if commits_alone:
         constants.append("transaction = False  # each statement commits alone: make it safe to repeat")
-    head = f'"""{docstring}"""\n\nfrom migrator.adapters.{kind} import Context\n\n' + "\n".join(constants) + "\n"
+    head = f'"""{docstring}"""\n\nfrom {adapter} import Context\n\n' + "\n".join(constants) + "\n"
     return head + "".join(
         f"\n\nasync def {name}(ctx: Context) -> {returned}:\n"
         f'    raise NotImplementedError("write the {name} of {revision}")\n'

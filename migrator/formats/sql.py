@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from migrator.core.errors import CheckFailed, RevisionFileError, UsageError
+from migrator.core.errors import CheckFailed, RevisionFileError
 from migrator.core.revision import Header, Script
 from migrator.formats._header import HeaderError, header_of
 from migrator.formats._text import one_line, unix_lines
@@ -55,19 +55,8 @@ def parts(text: str) -> tuple[str, str]:
     return forward, "\n".join(f"{name}\n{sql}" for name, sql in sorted(sections.items()))
 
 
-def template(
-    *, revision: str, title: str, down_revision: tuple[str, ...], kind: str, labels: tuple[str, ...] = ()
-) -> str:
-    """Return the text of a new revision, whose sections fail until they are written.
-
-    Raises UsageError for a kind of database that does not speak PostgreSQL's SQL.
-    """
-    if kind != "postgres":
-        raise UsageError(
-            f"a {kind} database has no SQL revisions",
-            state="Nothing was written.",
-            hint="Leave out the format to write a Python revision.",
-        )
+def template(*, revision: str, title: str, down_revision: tuple[str, ...], labels: tuple[str, ...] = ()) -> str:
+    """Return the text of a new revision in PostgreSQL's SQL, whose sections fail until they are written."""
     label_line = [f"-- branch_labels: {', '.join(labels)}"] if labels else []
     refusal = "DO $$ BEGIN RAISE EXCEPTION 'write the {} of {}'; END $$;"
     lines = [

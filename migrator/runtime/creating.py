@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from migrator import plugins
 from migrator.config import Config, Database
@@ -26,13 +27,22 @@ def create(
     history = History(each for one in config.databases.values() for each in directory.read(one, config.root))
     parents = _parents(history, database.name, heads, label)
     name = secrets.token_hex(6)
-    text = plugins.format_named("sql" if sql else "python").template(
-        revision=name,
-        title=title,
-        down_revision=tuple(key.id for key in parents),
-        kind=_kind(database),
-        labels=(label,) if label else (),
-    )
+    adapter = plugins.adapter_of_kind(database.embedded) if database.embedded else plugins.adapter(database.url.scheme)
+    if sql and adapter.KIND != "postgres":
+        raise UsageError(
+            f"`--sql` writes PostgreSQL's SQL, and {database.name} is a {adapter.KIND} database",
+            state="Nothing was written.",
+            hint="Leave out --sql to write a Python revision.",
+        )
+    there: dict[str, Any] = {
+        "revision": name,
+        "title": title,
+        "down_revision": tuple(key.id for key in parents),
+        "labels": (label,) if label else (),
+    }
+    if not sql:
+        there |= {"adapter": adapter.__name__, "commits_alone": not adapter.CAPABILITIES.transaction_default}
+    text = plugins.format_named("sql" if sql else "python").template(**there)
     after = {key.id: history[key].title for key in history.heads(database.name) if key not in parents}
     day = datetime.now(UTC).strftime("%Y_%m_%d")
     file = f"{day}_{name}_{directory.slug(title)}.{'sql' if sql else 'py'}"
@@ -49,10 +59,6 @@ def _chosen(config: Config, databases: Sequence[str]) -> Database:
             hint=f'Say which: `migrator new -d {names[0]} "..."`',
         )
     return config.database(names[0])
-
-
-def _kind(database: Database) -> str:
-    return database.embedded or str(plugins.adapter(database.url.scheme).KIND)
 
 
 def _parents(history: History, database: str, heads: Sequence[str], label: str) -> tuple[Key, ...]:

@@ -97,7 +97,9 @@ def edit_of(revision: Revision, path: str, source: str) -> Edit | None:
     suffix = Path(revision.path).suffix
     if not source or Path(path).suffix != suffix:
         return None
-    parts = _format(suffix, revision.path).parts
+    parts = getattr(_format(suffix, revision.path), "parts", None)
+    if parts is None:
+        return None
     try:
         (before, back_before), (now, back_now) = parts(source), parts(revision.source)
     except (SyntaxError, ValueError, RecursionError, RevisionFileError):
@@ -129,7 +131,9 @@ def _files(folder: str) -> Iterator[str]:
             if entry.name.startswith((".", "_")):
                 continue
             is_folder = entry.is_dir(follow_symlinks=False)
-            if not is_folder and plugins.format_of(os.path.splitext(entry.name)[1]) is None:
+            if not is_folder and (
+                entry.name == HEADS_LOCK or plugins.format_of(os.path.splitext(entry.name)[1]) is None
+            ):
                 continue
             if not is_utf8(entry.name):
                 raise RevisionFileError(

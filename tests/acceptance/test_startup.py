@@ -35,7 +35,7 @@ ALLOWED = {
     "-h": set[str](),
     "--version": set[str](),
     "upgrade --help": set[str](),
-    "upgrad": set[str](),
+    "upgrad": {"importlib.metadata"},  # it may be a command of another distribution
     "history": {"asyncio", "msgspec", "tomllib", "logging", "ssl"},
     "status -d main": {"asyncio", "msgspec", "tomllib", "logging", "ssl", "asyncpg", "stamina", "importlib.metadata"},
     "status -d events": {

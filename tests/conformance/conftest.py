@@ -1,15 +1,13 @@
 """The place for a test, and the look around after it: nothing of ours may be left open."""
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from migrator.adapters import memory
-from migrator.core.protocols import Adapter, Session
 from tests._servers import new_name
-from tests.conformance._places import LIMIT, MemoryPlace, MongoPlace, Place, PostgresPlace
+from tests.conformance._places import MemoryPlace, MongoPlace, Place, PostgresPlace
 from tests.conftest import DOCKER, KINDS
 
 
@@ -41,34 +39,3 @@ def place(
     found.create()
     yield found
     memory.store.cache_clear()
-
-
-@pytest.fixture
-def adapter_factory(place: Place) -> Callable[..., Adapter]:
-    """Give a maker of adapters of one database."""
-    return place.adapter
-
-
-@pytest.fixture(autouse=True)
-async def nothing_left(request: pytest.FixtureRequest) -> AsyncIterator[None]:
-    """After the test: no connection is open, no reference held, no task left."""
-    place: Place = request.getfixturevalue("place")
-    before = asyncio.all_tasks()
-    yield
-    held = [made.status() for made in place.made if made.status().connected or made.status().references]
-    for made in place.made:
-        await made.force_close()
-    assert held == [], "the test or the adapter left a connection open"
-    tasks = asyncio.all_tasks() - before - {asyncio.current_task()}
-    if tasks:
-        _, tasks = await asyncio.wait(tasks, timeout=LIMIT)
-    assert tasks == set(), "a task is left"
-    assert await asyncio.to_thread(place.connections) == 0, "a connection is left on the server"
-
-
-@pytest.fixture
-async def session(place: Place, nothing_left: None) -> AsyncIterator[Session]:
-    """Give a session that holds the lock with fence 1."""
-    async with place.adapter().session() as opened:
-        assert await opened.lock.acquire(place.owner()) == 1
-        yield opened

@@ -107,12 +107,18 @@ def test_upgrade_deleted_by_the_file() -> None:
         python.load(HEAD + UPGRADE + "globals().pop('upgrade')\n", "x.py")
 
 
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "postgres": {"adapter": "migrator.adapters.postgres"},
+    "mongo": {"adapter": "migrator.adapters.mongo", "commits_alone": True},
+}
+
+
 @pytest.mark.parametrize("kind", ["postgres", "mongo"])
 @pytest.mark.parametrize("down", [(), ("aa",), ("aa", "bb"), tuple(f"{n:012d}" for n in range(9))])
 @pytest.mark.parametrize("title", ["add  orders", 'say "yes"', 'a """quote""" \\d', "Really?", ""])
 def test_template_reads_back(kind: str, down: tuple[str, ...], title: str) -> None:
     """A new file says what it was asked to say."""
-    text = python.template(revision="aa01", title=title, down_revision=down, kind=kind, labels=("billing",))
+    text = python.template(revision="aa01", title=title, down_revision=down, labels=("billing",), **ADAPTERS[kind])
     header = python.read(text, "x.py")
     assert (header.revision, header.down_revision, header.branch_labels) == ("aa01", down, ("billing",))
     assert header.functions == {"upgrade", "downgrade", "verify"}
@@ -126,7 +132,7 @@ def test_template_reads_back(kind: str, down: tuple[str, ...], title: str) -> No
 )
 def test_template_is_formatted(kind: str, down: tuple[str, ...]) -> None:
     """`ruff format` with its own defaults leaves a new file as it is, and reading it takes the fast way."""
-    text = python.template(revision="3f2a91c7d0e1", title="Add orders", down_revision=down, kind=kind)
+    text = python.template(revision="3f2a91c7d0e1", title="Add orders", down_revision=down, **ADAPTERS[kind])
     ruff = Path(sys.executable).with_name("ruff")
     command = [str(ruff), "format", "--isolated", "--stdin-filename", "x.py", "-"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
@@ -142,7 +148,7 @@ async def test_template_fails_unedited(name: str, monkeypatch: pytest.MonkeyPatc
     adapter: Any = ModuleType("migrator.adapters.test_kind")
     adapter.Context = object
     monkeypatch.setitem(sys.modules, "migrator.adapters.test_kind", adapter)
-    text = python.template(revision="aa01", title="t", down_revision=(), kind="test_kind")
+    text = python.template(revision="aa01", title="t", down_revision=(), adapter="migrator.adapters.test_kind")
     with pytest.raises(NotImplementedError, match=f"write the {name} of aa01"):
         await getattr(python.load(text, "x.py"), name)(None)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from migrator.core.errors import CheckFailed, UsageError
+from migrator.core.errors import CheckFailed
 from migrator.formats import sql
 
 TEXT = "-- T.\n-- revision: aa01\n\n-- migrator: verify\nSELECT true\n\n\n"
@@ -68,15 +68,8 @@ async def test_verify_takes_nothing_else_for_an_answer(rows: list[Any], wrong: s
 @pytest.mark.parametrize("down", [(), ("aa",), ("aa", "bb")])
 def test_template_reads_back(down: tuple[str, ...]) -> None:
     """A new file says what it was asked to say, and has three sections that fail."""
-    text = sql.template(revision="aa01", title="add  orders", down_revision=down, kind="postgres", labels=("x", "y"))
+    text = sql.template(revision="aa01", title="add  orders", down_revision=down, labels=("x", "y"))
     header = sql.read(text, "x.sql")
     assert (header.title, header.down_revision, header.branch_labels) == ("add orders", down, ("x", "y"))
     assert header.functions == {"upgrade", "downgrade", "verify"}
     assert text.count("of aa01'") == 3
-
-
-def test_template_for_mongo() -> None:
-    """MongoDB has no SQL revisions, and the error says what to do."""
-    with pytest.raises(UsageError, match="a mongo database has no SQL revisions") as caught:
-        sql.template(revision="aa01", title="t", down_revision=(), kind="mongo")
-    assert "Python" in caught.value.hint

@@ -8,9 +8,9 @@ import pytest
 from migrator.core.batch import Control, Desired
 from migrator.core.errors import TrackerRefused
 from migrator.core.protocols import Session
-from tests.conformance._places import Place
+from migrator.testing._place import Place
 
-AWKWARD = 'it\'s "quoted" \\ ☃ $by :reason {x}\nline'
+ODD_TEXT = 'it\'s "quoted" \\ ☃ $by :reason {x}\nline'
 
 
 def _said(control: Control) -> Control:
@@ -25,7 +25,7 @@ async def test_nobody_has_asked_anything(place: Place, session: Session) -> None
 
 async def test_what_is_asked_is_kept_as_a_whole(place: Place, session: Session) -> None:
     """The newest word counts, with its reason and its settings, and another change knows nothing of it."""
-    first = Control(Desired.PAUSE, AWKWARD, AWKWARD, {"target": 0.25, "max_rows": 50})
+    first = Control(Desired.PAUSE, ODD_TEXT, ODD_TEXT, {"target": 0.25, "max_rows": 50})
     await session.tracker.ask("run1", first)
     assert _said(await session.tracker.control("run1")) == first
     second = Control(Desired.RUN, "bob", "", {"max_rows": 70})

@@ -8,7 +8,7 @@ import pytest
 
 from migrator.core.errors import StatementTimeout
 from migrator.core.protocols import Session
-from tests.conformance._places import LIMIT, Place
+from migrator.testing._place import LIMIT, Place
 
 
 async def test_the_work_and_its_row_commit_together(place: Place, session: Session) -> None:

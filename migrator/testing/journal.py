@@ -10,7 +10,7 @@ import pytest
 
 from migrator.core.journal import FAILED, OK, RUNNING, Entry, Role, Token
 from migrator.core.protocols import Adapter, Session
-from tests.conformance._places import Place
+from migrator.testing._place import Place
 
 AWKWARD: dict[str, Any] = {"$set": {"a.b": None}, "nul": "\0", "half": "\ud800", "big": 10**30, "": [1.5, "'\\", True]}
 """What a caller may send, and no database takes as it is."""

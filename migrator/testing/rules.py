@@ -11,7 +11,7 @@ from migrator.core.errors import TrackerRefused
 from migrator.core.protocols import Session
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Status, state_of
-from tests.conformance._places import Place
+from migrator.testing._place import Place
 
 
 async def test_a_second_pending_run_is_refused(place: Place, session: Session) -> None:

@@ -11,9 +11,9 @@ import pytest
 from migrator.core.errors import TrackerNewer
 from migrator.core.protocols import Adapter, Session
 from migrator.core.run import COLUMNS, Effect, Kind, Status
-from tests.conformance._places import Place
+from migrator.testing._place import Place
 
-AWKWARD = (
+ODD_VALUES = (
     "it's \"quoted\" \\ \\' back\\slash\nline\ttab {tracker} :name :fence::int $1 %s -- /* ; ☃ 𝄞 é\u0301 $$ ${a} $a.b"
 )
 BIG = "x = 'y'  # \\ ☃\n" * 65_536
@@ -96,9 +96,9 @@ async def test_runs_come_in_the_order_of_their_start(place: Place, session: Sess
 
 async def test_every_column_keeps_its_value(place: Place, session: Session) -> None:
     """Quotes, backslashes, line ends, what looks like a placeholder, and nested JSON come back as they were."""
-    nested = {"list": [1, 2.5, None, True, {"deep": AWKWARD}], AWKWARD[:20].replace("$", "").replace(".", ""): {}}
+    nested = {"list": [1, 2.5, None, True, {"deep": ODD_VALUES}], ODD_VALUES[:20].replace("$", "").replace(".", ""): {}}
     begun: dict[str, Any] = {
-        name: f"{name}: {AWKWARD}"
+        name: f"{name}: {ODD_VALUES}"
         for name in ("revision", "title", "checksum", "path", "deploy_id", "owner", "host", "user", "release")
     }
     run = place.run(
@@ -113,7 +113,7 @@ async def test_every_column_keeps_its_value(place: Place, session: Session) -> N
         cursor=nested,
         pid=2**31 - 1,
     )
-    ended: dict[str, Any] = {"reason": AWKWARD, "error": AWKWARD * 50, "log_file": AWKWARD, "result": nested}
+    ended: dict[str, Any] = {"reason": ODD_VALUES, "error": ODD_VALUES * 50, "log_file": ODD_VALUES, "result": nested}
     await session.tracker.start(run)
     await session.tracker.finish(place.done(run, **ended))
     (found,) = await session.tracker.runs()

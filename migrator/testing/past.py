@@ -13,7 +13,7 @@ from migrator.core.protocols import Adapter, Session
 from migrator.core.revision import Direction
 from migrator.core.run import COLUMNS, Effect, Run, Status
 from migrator.core.runs import LISTED, RunFilter
-from tests.conformance._places import Place
+from migrator.testing._place import Place
 
 EVERYTHING = RunFilter()
 
@@ -159,7 +159,7 @@ async def test_only_those_that_are_named_are_deleted(place: Place, session: Sess
     assert "01c" in left
 
 
-async def test_a_newer_tracker_is_refused(place: Place, session: Session) -> None:
+async def test_a_newer_tracker_has_no_page(place: Place, session: Session) -> None:
     """A page of a tracker whose form nobody here knows is not read."""
     await place.applied(session, place.run())
     place.set_version(99)

@@ -1,0 +1,1 @@
+"""A distribution as the README describes one: an adapter, a format, a kind of notification and a command."""
