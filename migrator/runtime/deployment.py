@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -185,7 +186,15 @@ class Deployment:
 
     async def settled(self, held: dict[str, Held], history: History) -> State:
         """Judge the interrupted runs of these databases and return the state after it."""
-        return merged([await settle(one, history, self._connections, self._publish) for one in held.values()])
+        find = partial(self.find, history)
+        return merged([await settle(one, find, self._connections, self._publish) for one in held.values()])
+
+    def find(self, history: History, key: Key) -> Revision | None:
+        """Return the revision, or the script beside the history, of this name; None where there is no file of it."""
+        if key in history:
+            return history[key]
+        files = directory.read(self._config.database(key.database), self._config.root)
+        return next((each for each in files if each.key == key), None)
 
     @asynccontextmanager
     async def hold(self, databases: tuple[str, ...]) -> AsyncIterator[dict[str, Held]]:

@@ -135,6 +135,15 @@ def stopped(run: Run, again: str) -> Stopped:
     )
 
 
+def stopped_outside(run: Run, again: str) -> Stopped:
+    """Return what a stop means in a step outside a transaction: nobody has judged it yet."""
+    return Stopped(
+        f"stopped in the {run.direction} of {run.key} ({run.title})",
+        state="It ran without a transaction: what it did before it was stopped is still in the database.",
+        hint=f"Run {again} again; it first asks the verify of {run.key} what was done.",
+    )
+
+
 def overtaken(run: Run, refused: TrackerRefused) -> LockLost:
     """Return what a failed step means whose row is refused: its cause is that somebody else took over and ended it."""
     return LockLost(

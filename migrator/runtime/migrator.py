@@ -203,6 +203,8 @@ class Migrator(Questions):
 
         Without a decision it only looks. The reason is kept in the tracker. Raises TargetNotFound, UsageError.
         """
+        from functools import partial
+
         from migrator.runtime.resolving import resolve
 
         if decision is not None:
@@ -211,7 +213,8 @@ class Migrator(Questions):
         deployment = self._deployment()
         async with deployment.hold(tuple(self.config.databases)) as held:
             state = await deployment.settled(held, history)
-            return await resolve(run_id, decision, reason, state, held, history, self._connections)
+            find = partial(deployment.find, history)
+            return await resolve(run_id, decision, reason, state, held, find, self._connections)
 
     async def retry_failed(self, run_id: str, databases: Sequence[str] = ()) -> "Outcome":
         """Take the rows that a long change passed over once more, and return its run; none where no row is left.

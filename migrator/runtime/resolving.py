@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from migrator.core.errors import MigratorError, TargetNotFound, UsageError
-from migrator.core.history import History
 from migrator.core.outcome import Decision, Resolution
 from migrator.core.protocols import Databases
+from migrator.core.revision import Revision
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.utf8 import readable
 from migrator.runtime import directory
 from migrator.runtime.runs import Held, new_id
+from migrator.runtime.settle import Find
 from migrator.runtime.verdict import Verdict, check
 
 _ENDS = {
@@ -27,13 +28,14 @@ async def resolve(
     reason: str,
     state: State,
     held: Mapping[str, Held],
-    history: History,
+    find: Find,
     databases: Databases,
 ) -> Resolution:
     """Find the run, ask its verify, and record the decision, if there is one, in one commit."""
     run = _find(run_id, state)
     mine = held[run.database]
-    said = await _verify(run, mine, history, databases)
+    revision = find(run.key)
+    said = await _verify(revision, mine, databases)
     if decision is None:
         return Resolution(run, said)
     if not reason.strip():
@@ -53,8 +55,8 @@ async def resolve(
         effect=Effect.UNKNOWN,
         attempt=run.attempt + 1,
         error="",
-        checksum=history[run.key].checksum if run.key in history else run.checksum,
-        source=history[run.key].source if run.key in history else "",
+        checksum=revision.checksum if revision else run.checksum,
+        source=revision.source if revision else "",
         owner=mine.owner.token,
         host=mine.owner.host,
         pid=mine.owner.pid,
@@ -92,11 +94,10 @@ def _find(run_id: str, state: State) -> Run:
     )
 
 
-async def _verify(run: Run, held: Held, history: History, databases: Databases) -> str:
+async def _verify(revision: Revision | None, held: Held, databases: Databases) -> str:
     """Return what the revision's verify says now, in words."""
-    if run.key not in history:
+    if revision is None:
         return "its file is not here, so nothing can be asked"
-    revision = history[run.key]
     if not revision.verifiable:
         return "it has no verify"
     script = directory.load(revision, held.adapter.capabilities)

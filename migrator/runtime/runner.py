@@ -27,7 +27,16 @@ from migrator.core.revision import Direction, Key, Script
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.secrets import Mask
 from migrator.runtime.calling import call
-from migrator.runtime.failures import Failure, Unanswered, explained, overtaken, retry_command, said, stopped
+from migrator.runtime.failures import (
+    Failure,
+    Unanswered,
+    explained,
+    overtaken,
+    retry_command,
+    said,
+    stopped,
+    stopped_outside,
+)
 from migrator.runtime.lifecycle import clean_up, validate
 from migrator.runtime.params import Params
 from migrator.runtime.runlog import RunLog, RunLogs
@@ -297,7 +306,10 @@ class Runner:
 
     async def _failed(self, work: _Work, error: Failure | asyncio.CancelledError, began: float) -> BaseException:
         """Record a failure as far as it can be, and return what the caller is to raise."""
-        stop = Failure("stopped", "cancelled", touched=True, progress=work.seen.progress)
+        touched = work.seen.touched
+        if not isinstance(error, Failure) and touched and not (work.run.transactional or work.run.origin):
+            return self._leave_open(work, error)
+        stop = Failure("stopped", "cancelled", touched=touched, progress=work.seen.progress)
         failure = error if isinstance(error, Failure) else stop
         if failure.reason == "verify_failed" and work.step.revision.header.on_failed_verify == "downgrade":
             failure = await self._undo(work, failure)
@@ -323,6 +335,14 @@ class Runner:
             return error
         rerunnable = work.step.revision.header.rerunnable
         return explained(run, failure, tuple(self._done), again=work.again, recorded=recorded, rerunnable=rerunnable)
+
+    def _leave_open(self, work: _Work, error: asyncio.CancelledError) -> BaseException:
+        """Write no end of a stopped step of which only its verify knows what it has done: the next holder asks it."""
+        text = "stopped; the next command asks its verify"
+        work.log.failed(error)
+        work.log.ended(replace(work.run, reason="cancelled", error=text))
+        error.args = (stopped_outside(work.run, work.again),)
+        return error
 
     async def _undo(self, work: _Work, failure: Failure) -> Failure:
         """After a failed verify outside a transaction, run the downgrade: the revision asks for it."""

@@ -102,6 +102,7 @@ class Running:
         self._params = params
         self._results: dict[Key, ScriptResult] = {}
         self._tasks: dict[asyncio.Task[ScriptResult], Revision] = {}
+        self._stopped: tuple[object, ...] = ()
 
     async def run(self, chosen: Sequence[Revision], *, jobs: int, keep_going: bool) -> tuple[ScriptResult, ...]:
         """Run them, and return one result for each, in order. A failure stops those that depend on it, and all that
@@ -122,6 +123,10 @@ class Running:
                         ready += sorter.get_ready()
                 for key in await self._ended():
                     sorter.done(key)
+        except asyncio.CancelledError as error:
+            await self._stop()
+            error.args = self._stopped
+            raise
         finally:
             await self._stop()
         return tuple(self._results[each.key] for each in chosen)
@@ -164,6 +169,9 @@ class Running:
                 runner = self._deployment.runner(mine, self._params, stop)
                 (run,) = await runner.run_plan(plan, self._scripts, self._state)
         except LockLost:
+            raise
+        except asyncio.CancelledError as error:
+            self._stopped = error.args or self._stopped  # what the stop means for this script
             raise
         except RunFailed as error:
             return ScriptResult(revision.key, revision.title, "failed", error.failed.error, error.failed, error)

@@ -131,3 +131,62 @@ def test_a_signal_that_a_script_takes_for_itself(shop: Project) -> None:
     assert shop.states() == {"a1": "pending", "a2": "pending"}
     assert sql(shop.urls["main"], "SELECT to_regclass('t') IS NULL") == [(True,)]
     assert [(run["status"], run["effect"]) for run in runs(shop.urls["main"])] == [("failed", "none")]
+
+
+WAITS = """
+    import asyncio, os
+    {work}
+    open("begun", "w").close()
+    await asyncio.sleep(60 if os.environ.get("WAIT") else 0)
+"""
+"""Does its work, then waits to be stopped."""
+
+MADE = {
+    "main": ('await ctx.execute("CREATE TABLE IF NOT EXISTS t (id int)")', 'return await ctx.columns("t") == ["id"]'),
+    "events": ("await ctx.db.t.insert_one({})", "return await ctx.db.t.count_documents({}) == 1"),
+}
+
+
+def stopped(project: Project, *command: str) -> str:
+    """Stop a command when its script has begun, and return what it printed."""
+    (project.folder / "begun").unlink(missing_ok=True)
+    child = project.start(*command, env={"WAIT": "1"})
+    until((project.folder / "begun").exists, "the script has begun")
+    child.send(signal.SIGTERM)
+    result = child.wait(20)
+    assert result.exit_code == 130, result
+    return result.stderr
+
+
+@pytest.mark.parametrize("database", ["main", "events"])
+def test_a_stop_outside_a_transaction(both: Project, database: str) -> None:
+    """The next upgrade asks verify, as after kill -9: yes settles the step, and nobody is asked; so for a script."""
+    work, verify = MADE[database]
+    options: dict[str, Any] = {"transaction": False, "verify": verify}
+    both.revision(database, "a1", upgrade=WAITS.format(work=work), downgrade="pass", **options)
+    told = stopped(both, "upgrade", f"{database}:head")
+    assert f"Run `migrator upgrade {database}:head` again; it first asks the verify of {database}:a1" in told
+    assert both.states(database) == {"a1": "interrupted"}
+    with BlockingMigrator(load(str(both.toml))) as migrator:
+        assert migrator.upgrade(f"{database}:head").runs == ()
+        assert both.states(database) == {"a1": "applied"}
+        both.revision(
+            database,
+            "s1",
+            upgrade=WAITS.format(work="ctx.db" if database == "events" else work),
+            repeatable=True,
+            **options,
+        )
+    assert f"Run `migrator run {database}:s1` again" in stopped(both, "run", f"{database}:s1")
+    with BlockingMigrator(load(str(both.toml))) as migrator:
+        migrator.upgrade(f"{database}:a1")
+        (settled,) = migrator.past.runs().runs[:1]
+        assert (settled.revision, settled.status, settled.reason) == ("s1", "success", "recovered")
+
+
+def test_a_stop_before_anything_was_sent(shop: Project) -> None:
+    """Nothing is left to judge: the step failed without an effect, and runs again."""
+    shop.revision("main", "a1", upgrade=WAITS.format(work="pass"), transaction=False)
+    stopped(shop, "upgrade")
+    assert [(run["status"], run["effect"]) for run in runs(shop.urls["main"])] == [("failed", "none")]
+    shop.good("upgrade")
