@@ -105,14 +105,14 @@ class Room:
 
     def __init__(self, name: str, size: int) -> None:
         self._name = name
-        self._size = size
+        self.size = size
         self._free = asyncio.Semaphore(size)
 
     def grow(self, size: int) -> None:
         """Make room for so many connections."""
-        for _ in range(min(size, MOST) - self._size):
+        for _ in range(min(size, MOST) - self.size):
             self._free.release()
-        self._size = max(self._size, min(size, MOST))
+        self.size = max(self.size, min(size, MOST))
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -124,7 +124,7 @@ class Room:
                 await self._free.acquire()
         except TimeoutError:
             raise ConfigError(
-                f"all {self._size} connections to {self._name} were in use for {PATIENCE:g} s",
+                f"all {self.size} connections to {self._name} were in use for {PATIENCE:g} s",
                 state="Nothing was sent to the server.",
                 hint=f"Set a larger `pool` in [databases.{self._name}], then run the command again.",
             ) from None
@@ -146,9 +146,8 @@ async def to_the_end(work: Awaitable[T]) -> T:
             await asyncio.wait([task])
         except asyncio.CancelledError:
             cancelled = True
-    result = task.result()
     caller = asyncio.current_task()
     if cancelled and caller is not None:
         caller.uncancel()  # the same cancellation once more, not a second one: time limits count them
         caller.cancel()
-    return result
+    return task.result()

@@ -321,7 +321,7 @@ class _Adapter:
         async with self._shared.hold() as place:
             yield Context(deepcopy(place.things) if source else place.things, None, databases)
 
-    def make_room(self, connections: int) -> None:
+    def make_room(self, connections: int, *, more: bool = False) -> None:
         """Do nothing: there is room for any number."""
 
     def signals(self) -> AbstractAsyncContextManager[Any]:

@@ -317,8 +317,11 @@ class Adapter(Protocol):
     def status(self) -> ConnectionStatus:
         """Say how the shared connection stands. Touches no network."""
 
-    def make_room(self, connections: int) -> None:
-        """Let so many sessions and contexts be open at once, where that is more than before. Touches no network."""
+    def make_room(self, connections: int, *, more: bool = False) -> None:
+        """Let so many sessions and contexts be open at once, where that is more than before; or so many `more`.
+
+        Touches no network.
+        """
 
     def hold(self) -> AbstractAsyncContextManager[object]:
         """Hold a reference and no connection of one's own, so that the shared one stays open from one session to the

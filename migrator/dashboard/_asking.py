@@ -24,6 +24,7 @@ from migrator.dashboard._plain import plain
 from migrator.dashboard._problems import Refusal
 from migrator.runtime.questions import Questions
 from migrator.runtime.runs import new_id
+from migrator.runtime.stopping import Stop
 
 FRESH = 1.0
 """Seconds for which an answer is given again to whoever asks the same."""
@@ -92,7 +93,9 @@ class Asking:
 
     async def _keep(self, database: str) -> None:
         """Keep the connections to a database open while the server runs; one that is away is tried again."""
+        stop = Stop()
         while not self.stopping.is_set():
+            stop.heed()
             with suppress(MigratorError):
                 async with self.questions.hold(database, ROOM):
                     await self.stopping.wait()
@@ -101,7 +104,8 @@ class Asking:
     async def _pause(self, seconds: float) -> None:
         """Wait, but not beyond the end of the server."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
 
     @property
     def questions(self) -> Questions:

@@ -136,7 +136,8 @@ async def watch(asking: Asking, run: Run, place: Place | None = None) -> AsyncIt
             if isinstance(seen, Ended):
                 return
         with suppress(TimeoutError):
-            await asyncio.wait_for(asking.stopping.wait(), POLL)
+            async with asyncio.timeout(POLL):
+                await asking.stopping.wait()
 
 
 _UNTOLD: Mapping[type, type] = {Away: RunState, RunState: Away}

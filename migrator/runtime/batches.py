@@ -398,7 +398,7 @@ class Batch:
         try:
             await self._open.__aexit__(kind, error, trace)
         except Exception as raised:  # noqa: BLE001 - judged below, and raised again where it ends the loop
-            failure = raised
+            failure = raised if error is None or isinstance(error, Exception) else error
         if failure is None:
             self._loop.committed(self._page, self._next)
             return False

@@ -52,7 +52,8 @@ def on_cluster(config: Config) -> Place:
     address = config.execution.address
 
     @asynccontextmanager
-    async def place(around: Around) -> AsyncIterator[Work]:
+    async def place(around: Around, workers: int) -> AsyncIterator[Work]:
+        del workers  # the cluster has as many as it has
         try:
             client = await distributed.Client(address, asynchronous=True, timeout=CONNECT)  # type: ignore[no-untyped-call]
         except (OSError, TimeoutError) as error:
@@ -60,8 +61,11 @@ def on_cluster(config: Config) -> Place:
                 f"the Dask scheduler at {address} does not answer",
                 hint="Is it running? `[execution] address` in migrator.toml says where it is.",
             ) from error
-        async with client:
+        try:
             yield _Cluster(client, config, around).work
+        finally:
+            with suppress(Exception):  # it must not take the place of what ended the slices
+                await client.close()
 
     return place
 

@@ -38,9 +38,11 @@ async def hold(
         keeper.raise_if_lost()
         raise
     finally:
-        await keeper.stop()
-        with suppress(MigratorError):
-            await lock.release()
+        try:
+            await keeper.stop()
+        finally:
+            with suppress(MigratorError):
+                await lock.release()
 
 
 async def _acquire(lock: Lease, database: str, owner: Owner, wait: float, publish: Callable[[Event], None]) -> int:
@@ -86,10 +88,13 @@ class _Keeper:
     async def stop(self) -> None:
         """End the renewals. A cancellation of ours that came too late for the work must not hit what follows it."""
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        try:
+            await asyncio.wait([self._task])
             if self._lost is not None:
                 await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if self._lost is None:
+                raise
         if self._lost is not None:
             self._take_back()
 
@@ -101,7 +106,9 @@ class _Keeper:
 
     async def _keep(self) -> None:
         trusted_until = time.monotonic() + self._lock.lease - MARGIN
+        stop = Stop()
         while self._lost is None:
+            stop.heed()
             await asyncio.sleep(self._lock.interval)
             began = time.monotonic()
             try:

@@ -18,6 +18,7 @@ from migrator.core.schedule import Firing, Following, Schedule, Task, due, follo
 from migrator.runtime.connections import Connections
 from migrator.runtime.deployment import owner_of
 from migrator.runtime.migrator import Migrator
+from migrator.runtime.stopping import Stop
 
 if TYPE_CHECKING:
     from migrator.notifiers.metrics import Metrics
@@ -55,8 +56,10 @@ class Scheduler:
 
         A database that is away is waited for.
         """
+        stop = Stop()
         try:
             while True:
+                stop.heed()
                 try:
                     await self.tick()
                 except DatabaseError as error:

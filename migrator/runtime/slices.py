@@ -32,8 +32,8 @@ LOOK = 1.0
 Work = Callable[[str, int, int], Awaitable[None]]
 """Runs one slice to its end: the loop's name, the slice's number, how many there are."""
 
-Place = Callable[[Around], AbstractAsyncContextManager[Work]]
-"""Where the slices of a step run; open for as long as they do."""
+Place = Callable[[Around, int], AbstractAsyncContextManager[Work]]
+"""Where the slices of a step run, so many at once; open for as long as they do."""
 
 
 class Slices:
@@ -71,7 +71,7 @@ class Slices:
         self._around.publish(LoopBegun(self._around.run, self.name, self._before, self.checkpoint.total))
         looking = asyncio.create_task(self._keep_looking())
         try:
-            async with self._place(self._around) as work:
+            async with self._place(self._around, self._workers) as work:
                 await self._side_by_side(work, numbers)
         except BaseException:
             with suppress(MigratorError):  # the end of the run takes them back as well, or is not recorded
@@ -121,7 +121,9 @@ class Slices:
         return [*range(len(ends)), *(each.slice for each in kept)]
 
     async def _keep_looking(self) -> None:
+        stop = Stop()
         while True:
+            stop.heed()
             await asyncio.sleep(LOOK)
             with suppress(DatabaseError):
                 before = self.checkpoint.rows
@@ -181,8 +183,9 @@ class SliceLoops(Loops):
 
 
 @asynccontextmanager
-async def here(around: Around) -> AsyncIterator[Work]:
+async def here(around: Around, workers: int) -> AsyncIterator[Work]:
     """Run slices in this program, each on a connection of its own."""
+    around.adapter.make_room(workers, more=True)
 
     async def work(name: str, number: int, parts: int) -> None:
         own = replace(around, publish=lambda _: None, stop=Stop())

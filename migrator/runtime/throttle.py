@@ -23,6 +23,7 @@ from migrator.core.throttle import (
     unreadable,
     waiting,
 )
+from migrator.runtime.stopping import Stop
 
 INTERVAL = 1.0
 """Seconds between two looks."""
@@ -80,7 +81,8 @@ class Watch:
         self._tasks = [asyncio.create_task(each, context=Context()) for each in watching]
         if self._tasks:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._complete.wait(), self._stale)
+                async with asyncio.timeout(self._stale):
+                    await self._complete.wait()
 
     async def stop(self) -> None:
         """Look no more, and let go of the connection."""
@@ -90,7 +92,9 @@ class Watch:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch_server(self) -> None:
+        stop = Stop()
         while self._of_server():
+            stop.heed()
             try:
                 async with self._adapter.signals() as signals:
                     while self._of_server():
@@ -102,7 +106,9 @@ class Watch:
             await asyncio.sleep(self._interval)
 
     async def _watch_http(self, url: str) -> None:
+        stop = Stop()
         while True:
+            stop.heed()
             try:
                 why = probed(await asyncio.to_thread(_status, url))
             except Exception as error:  # noqa: BLE001 - the same; the address may be a secret and is not shown

@@ -3,7 +3,7 @@
 import asyncio
 import warnings
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -11,6 +11,7 @@ from uuid import uuid4
 import pymongo
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.asynchronous.mongo_client import AsyncMongoClient
+from pymongo.errors import PyMongoError
 
 from migrator.adapters._shared import MOST, Shared
 from migrator.adapters.mongo import CAPABILITIES, KIND
@@ -70,7 +71,10 @@ class MongoAdapter:
             try:
                 yield MongoSession(work, self._name, self._appname)
             finally:
-                with pymongo.timeout(FAREWELL):  # it aborts what is open, and the server may be gone
+                with (
+                    suppress(PyMongoError),
+                    pymongo.timeout(FAREWELL),
+                ):  # it aborts what is open, and the server may be gone
                     await work.session.end_session()
 
     @asynccontextmanager
@@ -98,7 +102,7 @@ class MongoAdapter:
         """Say how the shared client stands."""
         return self._shared.status()
 
-    def make_room(self, connections: int) -> None:
+    def make_room(self, connections: int, *, more: bool = False) -> None:
         """Do nothing: the driver opens connections as they are needed."""
 
     def hold(self) -> AbstractAsyncContextManager[Any]:
@@ -173,5 +177,5 @@ class MongoAdapter:
 
 async def _disconnect(connected: Connected) -> None:
     """Close; the farewell to the server is a courtesy that may not take long."""
-    with pymongo.timeout(FAREWELL):
+    with suppress(PyMongoError), pymongo.timeout(FAREWELL):
         await connected.client.close()

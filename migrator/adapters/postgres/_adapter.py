@@ -19,7 +19,7 @@ from migrator.adapters.postgres._place import find
 from migrator.adapters.postgres._queries import VERSION, Queries
 from migrator.adapters.postgres._session import ROLLBACK, PostgresSession
 from migrator.adapters.postgres._tracker import PostgresTracker
-from migrator.core.errors import ConnectionFailed, ConnectionLost
+from migrator.core.errors import ConnectionFailed, MigratorError
 from migrator.core.protocols import ConnectionStatus, Databases, Findings, Lock
 from migrator.core.url import Url
 
@@ -115,9 +115,9 @@ class PostgresAdapter:
                     await context.prepare(source)
                     yield context
                 finally:
-                    await context.close()
-                    if source and link.alive:
-                        with suppress(ConnectionLost):
+                    with suppress(MigratorError), translated("end the verify"):
+                        await context.close()
+                        if source and link.alive:
                             await to_the_end(link.execute("ROLLBACK", "end the verify", limit=ROLLBACK))
 
     @asynccontextmanager
@@ -136,9 +136,9 @@ class PostgresAdapter:
         """Say how the pool stands."""
         return self._shared.status()
 
-    def make_room(self, connections: int) -> None:
-        """Let the pool grow to so many connections."""
-        self._room.grow(connections)
+    def make_room(self, connections: int, *, more: bool = False) -> None:
+        """Let the pool grow to, or by, so many connections."""
+        self._room.grow(self._room.size + connections if more else connections)
 
     def hold(self) -> AbstractAsyncContextManager[Any]:
         """Keep the pool open."""
@@ -222,5 +222,6 @@ class PostgresAdapter:
         try:
             yield connection
         finally:
-            with translated("give the connection back"):
-                await asyncio.shield(pool.release(connection, timeout=CLOSE_TIMEOUT))
+            # A connection that breaks now is not missed, and must not take the place of what ended the block.
+            with suppress(MigratorError), translated("give the connection back"):
+                await to_the_end(pool.release(connection, timeout=CLOSE_TIMEOUT))

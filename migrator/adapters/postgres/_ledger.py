@@ -12,7 +12,7 @@ from migrator.adapters.postgres._kept import checkpoint_of, control, place, valu
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._queries import Queries
 from migrator.core.batch import Checkpoint, Control, Position
-from migrator.core.errors import ConnectionLost, DatabaseError, TrackerRefused
+from migrator.core.errors import DatabaseError, MigratorError, TrackerRefused
 
 if TYPE_CHECKING:
     from migrator.adapters.postgres._context import Context
@@ -116,7 +116,7 @@ class PostgresLedger:
     async def _roll_back(self) -> None:
         self._link.forget()
         if self._link.alive:
-            with suppress(ConnectionLost):
+            with suppress(MigratorError):
                 await self._link.execute("ROLLBACK", "roll the batch back", limit=ROLLBACK)
 
 

@@ -12,7 +12,7 @@ from migrator.adapters.postgres._context import Context
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._queries import Queries
 from migrator.core.batch import Page
-from migrator.core.errors import ConnectionLost, PermissionDenied, StatementFailed, TransactionEscaped, UsageError
+from migrator.core.errors import MigratorError, PermissionDenied, StatementFailed, TransactionEscaped, UsageError
 from migrator.core.forecast import Sample
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
@@ -97,7 +97,7 @@ class SamplingContext(Context):
     async def _roll_back(self, then: str) -> None:
         self._link.forget()
         if self._link.alive:
-            with suppress(ConnectionLost):
+            with suppress(MigratorError):
                 await self._link.execute(f"ROLLBACK; {then}", "roll the batch back", limit=ROLLBACK)
 
 
@@ -117,5 +117,5 @@ async def sampling(link: Link, run: Run, databases: Databases, queries: Queries)
         await context.close()
         link.forget()
         if link.alive:
-            with suppress(ConnectionLost):
+            with suppress(MigratorError):
                 await to_the_end(link.execute("ROLLBACK", "end the forecast", limit=ROLLBACK))

@@ -79,7 +79,7 @@ class PostgresSession:
     async def end(self) -> None:
         """Release what is held, whatever happened before; a connection that is gone holds nothing."""
         if self._link.alive:
-            with suppress(ConnectionLost):
+            with suppress(MigratorError):
                 await self.lock.release()
 
     def sampling(self, run: Run, *, databases: Databases) -> "AbstractAsyncContextManager[Sampling]":
@@ -163,7 +163,7 @@ class PostgresSession:
         await context.close()
         if not self._link.alive:
             return
-        with suppress(ConnectionLost):  # the server rolls back what its client left
+        with suppress(MigratorError):  # the server rolls back what its client left
             # Always: after a cancelled statement nobody knows here yet whether the server has begun the transaction.
             await self._link.execute("ROLLBACK", "roll back", limit=ROLLBACK)
 
@@ -199,7 +199,7 @@ class PostgresSession:
         await context.close()
         if not self._link.alive:
             return
-        with suppress(ConnectionLost):
+        with suppress(MigratorError):
             await self._link.execute("ROLLBACK", "roll back what the script left open", limit=ROLLBACK)
             if not self._pooled:
                 await self._link.execute("RESET ALL", "end the step", limit=ROLLBACK)

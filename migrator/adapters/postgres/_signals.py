@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from migrator.adapters.postgres._link import Link
-from migrator.core.errors import ConnectionLost, PermissionDenied, UsageError
+from migrator.core.errors import MigratorError, PermissionDenied, UsageError
 from migrator.core.throttle import Lag, Trail
 
 LIMIT = 5.0
@@ -98,7 +98,7 @@ class PostgresSignals:
         try:
             rows = await self._link.fetch(query, (), "run the throttle's query", limit=LIMIT)
         finally:
-            with suppress(ConnectionLost):
+            with suppress(MigratorError):
                 await self._link.execute("ROLLBACK", "end the throttle's query", limit=LIMIT)
         if rows and not len(rows[0]):
             raise UsageError("the throttle's query has no column")
