@@ -50,7 +50,7 @@ def parts(text: str) -> tuple[str, str]:
     from migrator.formats._sqlfile import SQLFile
 
     parsed = SQLFile(unix_lines(text), "")
-    sections = {name: "\n".join(tokens(sql)) for name, sql in parsed.sections().items()}
+    sections = {name: "\n".join(tokens(sql)).rstrip("\n;") for name, sql in parsed.sections().items()}
     forward = f"{sorted(parsed.values.items())}\n{sections.pop('upgrade')}"
     return forward, "\n".join(f"{name}\n{sql}" for name, sql in sorted(sections.items()))
 

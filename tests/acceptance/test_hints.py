@@ -126,9 +126,7 @@ CASES = {
         no_way_back,
         ("downgrade", "base"),
         3,
-        lambda project: (
-            (project.revisions("main") / "a1.sql").open("a").write("\n-- migrator: downgrade\nDROP TABLE a1;\n")
-        ),
+        edit("a1.sql", "TABLE a1 (id int)", "TABLE a1 (id int);\n-- migrator: downgrade\nDROP TABLE a1"),
         "a1 pending",
         before=(("upgrade",),),
     ),

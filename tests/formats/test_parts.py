@@ -97,7 +97,7 @@ def test_a_class_in_place_of_functions() -> None:
         ("CREATE", "-- a comment\nCREATE", True, True),
         ("CREATE", "/* a /* nested */ comment */ create", True, True),
         ("(id int, note", "(\n  id int,\n  note", True, True),
-        ("DROP TABLE a;\n", "DROP TABLE a;", True, True),
+        ("DROP TABLE a;\n", "DROP TABLE a", True, True),
         ("-- Title", "-- Another title", True, True),
         ("-- down_revision: none", "-- down_revision:   none", True, True),
         ("DROP TABLE a", "DROP TABLE IF EXISTS a", False, True),
