@@ -89,6 +89,14 @@ class History:
             )
         return members
 
+    def line(self, database: str, label: str = "") -> tuple[Key, ...]:
+        """Return the history of one database, or one of its branches with what is below it; () for no such label."""
+        if not label:
+            return self.of(database)
+        marked = [key for key in self.of(database) if label in self._labels[key]]
+        whole = _reach(marked, lambda key: self._by_key[key].down)
+        return tuple(key for key in self.of(database) if key in whole)
+
     def ancestors(self, keys: Iterable[Key]) -> set[Key]:
         """Return the keys and all that must be applied before them, in every database."""
         return _reach(keys, self._parents.__getitem__)

@@ -255,9 +255,10 @@ def _heads(history: History, target: Target, scope: tuple[str, ...]) -> list[Key
 
 
 def _next(history: History, state: State, target: Target, scope: tuple[str, ...]) -> set[Key]:
-    waiting = {name: [key for key in history.of(name) if key not in state.applied] for name in scope}
-    if target.label:
-        waiting = {name: [key for key in keys if target.label in history.labels(key)] for name, keys in waiting.items()}
+    lines = {name: history.line(name, target.label) for name in scope}
+    if target.label and not any(lines.values()):
+        history.branch(scope[0], target.label)  # which says that there is no such label
+    waiting = {name: [key for key in line if key not in state.applied] for name, line in lines.items()}
     ready = {name: keys for name, keys in waiting.items() if keys}
     if not ready:
         return set()
@@ -293,6 +294,12 @@ def one(history: History, target: Target, scope: tuple[str, ...]) -> Key:
     if not target.anchor or target.anchor in ("head", "heads", "base") or not scope:
         raise TargetNotFound(f"{target.text!r} names no revision", state=UNCHANGED, hint=_LISTED)
     key = history.find(target.anchor, scope)
+    if target.label and key not in history.line(key.database, target.label):
+        raise TargetNotFound(
+            f"{target.text}: {key} is not on the branch {target.label}, nor below it",
+            state=UNCHANGED,
+            hint=f"Write `{key}` without the label, or `{key.database}:{target.label}@head` for the end of the branch.",
+        )
     for _ in range(abs(target.offset)):
         key = _neighbour(history, key, target)
     return key
@@ -300,6 +307,9 @@ def one(history: History, target: Target, scope: tuple[str, ...]) -> Key:
 
 def _neighbour(history: History, key: Key, target: Target) -> Key:
     around = history.line_children(key) if target.offset > 0 else history[key].down
+    if target.label and len(around) > 1:
+        line = history.line(key.database, target.label)
+        around = tuple(each for each in around if each in line)
     if len(around) == 1:
         return around[0]
     side = "after" if target.offset > 0 else "before"
@@ -344,6 +354,8 @@ def _above(history: History, state: State, target: Target, scope: tuple[str, ...
             state=UNCHANGED,
             hint="`migrator status` shows what is applied.",
         )
+    if target.label and target.label not in history.labels(lowest):  # below the branch: the other branches stay
+        above = {key for key in above if key == lowest or target.label in history.labels(key)}
     return above & state.applied.keys()
 
 
@@ -352,7 +364,7 @@ def _last(history: History, target: Target, applied: list[Key]) -> set[Key]:
     left = set(applied)
     doomed: set[Key] = set()
     for _ in range(-target.offset):
-        tops = [key for key in left if not any(child in left for child in history.line_children(key))]
+        tops = [key for key in left if not any(child in left for child in _standing_on(history, key))]
         if not tops:
             raise TargetNotFound(
                 f"{target.text}: only {len(doomed)} applied" if doomed else "nothing is applied",
@@ -371,6 +383,11 @@ def _last(history: History, target: Target, applied: list[Key]) -> set[Key]:
         doomed.add(tops[0])
         left.remove(tops[0])
     return doomed
+
+
+def _standing_on(history: History, key: Key) -> list[Key]:
+    """Return what has to go down before a revision in its own database: its children, and what depends on it."""
+    return [child for child in history.children(key) if child.database == key.database]
 
 
 def _command_for(key: Key, target: Target, tops: Sequence[Key]) -> str:

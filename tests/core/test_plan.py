@@ -30,6 +30,7 @@ ZIGZAG = [
     revision("events:e", needs="app:a"),
     revision("events:f", "e", needs="app:b"),
 ]
+CROSSED = [revision("a"), revision("c", "a", labels="left"), revision("x", "a", labels="right", needs="c")]
 LATE = [revision("a"), revision("b", "a"), revision("late", "a"), revision("c", "b late")]
 
 
@@ -70,9 +71,9 @@ ROWS = [
     Row("label@head", FORK, "a b", "upgrade left@head", "c d"),
     Row("label@heads", FORK, "a", "upgrade right@heads", "b x y"),
     Row("label@+1", FORK, "a b", "upgrade right@+1", "x"),
-    Row("label@+1 with work below the label", FORK, "a", "upgrade right@+1", "b x"),
-    Row("label@+2 with all below the label to do", FORK, "", "upgrade right@+2", "a b x y"),
-    Row("label@+1 onto a merge", MERGED, "a b c d", "upgrade left@+1", "x y m"),
+    Row("label@+1 with work below the label", FORK, "a", "upgrade right@+1", "b"),
+    Row("label@+2 with all below the label to do", FORK, "", "upgrade right@+2", "a b"),
+    Row("label@+1 onto a merge", MERGED, "a b c d", "upgrade left@+1", "x"),
     Row("label@id", FORK, "a b", "upgrade right@y", "x y"),
     Row("label@head in one of two databases", [*FORK, *line("e", "events")], "a b", "upgrade left@head", "c d"),
     Row("database:label@head", FORK, "a b", "upgrade app:left@head", "c d"),
@@ -114,6 +115,16 @@ ROWS = [
     Row("down across links", ZIGZAG, "a events:e b events:f c", "downgrade base", "-c -events:f -b -events:e -a"),
     Row("down in the order of the links, whatever ran last", LINKED, "events:e events:f a b", "downgrade base",
         "-events:f -b -a -events:e"),
+    Row("label@id below the branch", FORK, "", "upgrade left@b", "a b"),
+    Row("label@id on the branch", FORK, "", "upgrade left@c", "a b c"),
+    Row("label@id+1 takes the branch at a fork", FORK, "", "upgrade right@b+1", "a b x"),
+    Row("label@+1 from nothing is the first below the branch", FORK, "", "upgrade left@+1", "a"),
+    Row("label@+3 from nothing", FORK, "", "upgrade left@+3", "a b c"),
+    Row("label@+1 at the fork", FORK, "a b", "upgrade right@+1", "x"),
+    Row("label@+1 with what it depends on", CROSSED, "a", "upgrade right@+1", "c x"),
+    Row("down label@id below the branch leaves the other", FORK, "a b c x y", "downgrade right@b", "-y -x"),
+    Row("down -1 where one depends on the other", CROSSED, "a c x", "downgrade -1", "-x"),
+    Row("down -2 where one depends on the other", CROSSED, "a c x", "downgrade -2", "-x -c"),
     Row("stamp head on a database that has it all", LINE, "", "stamp head", "aa ab cc dd"),
     Row("stamp what is missing", LINE, "aa", "stamp cc", "ab cc"),
     Row("stamp what is beyond", LINE, "aa ab cc dd", "stamp ab", "-dd -cc"),
