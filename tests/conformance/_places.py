@@ -162,7 +162,7 @@ class MongoPlace(Place):
 
     def set_version(self, version: int) -> None:
         for db in self._db():
-            db.migrator_lock.update_one({"_id": "tracker"}, {"$set": {"version": version}})
+            db.script_run_lock.update_one({"_id": "tracker"}, {"$set": {"version": version}})
 
     def keep(self, origin: str) -> int:
         for db in self._db():
@@ -176,7 +176,7 @@ class MongoPlace(Place):
 
     def lapse(self) -> None:
         for db in self._db():
-            db.migrator_lock.update_one({"_id": "lease"}, {"$set": {"expires": datetime(1970, 1, 1, tzinfo=UTC)}})
+            db.script_run_lock.update_one({"_id": "lease"}, {"$set": {"expires": datetime(1970, 1, 1, tzinfo=UTC)}})
 
 
 def _row(row: Mapping[str, Any]) -> Row:

@@ -143,7 +143,7 @@ def test_only_hashes_are_kept(both: Project, postgres_url: str) -> None:
     both.configure(events=both.urls["events"], main=postgres_url)
     made = both.good("serve", "token", "add", "ci", "--role", "operator", "-d", "main", "--days", "2", "--json").json()
     secret = made["secret"].split("_", 2)[2]
-    (row,) = documents(both.urls["events"], "script_token")
+    (row,) = documents(both.urls["events"], "script_run_token")
     assert secret not in str(row)
     assert len(row["sha256"]) == 64
     for args in (("list",), ("list", "--json"), ("revoke", "ci", "--json"), ("list", "--json")):

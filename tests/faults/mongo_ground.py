@@ -169,16 +169,16 @@ class Ground:
 
     def expire(self) -> None:
         """Let the lease run out at once, as if its time had gone by."""
-        self.db["migrator_lock"].update_one({"_id": "lease"}, [{"$set": {"expires": {"$subtract": ["$$NOW", 1]}}}])
+        self.db["script_run_lock"].update_one({"_id": "lease"}, [{"$set": {"expires": {"$subtract": ["$$NOW", 1]}}}])
 
     def lease(self) -> dict[str, Any]:
         """Return the lease, {} where there is none."""
-        return self.db["migrator_lock"].find_one({"_id": "lease"}) or {}
+        return self.db["script_run_lock"].find_one({"_id": "lease"}) or {}
 
     def held(self) -> bool:
         """Say whether somebody holds the lock by the server's clock."""
         taken = {"_id": "lease", "$expr": {"$gt": ["$expires", "$$NOW"]}}
-        return self.db["migrator_lock"].find_one(taken) is not None
+        return self.db["script_run_lock"].find_one(taken) is not None
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the tracker's rows in order, without their source."""

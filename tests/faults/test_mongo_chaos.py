@@ -122,7 +122,7 @@ class Injector:
         past = [{"$set": {"expires": {"$subtract": ["$$NOW", 1]}}}]
 
         def expired() -> bool:
-            ground.db["migrator_lock"].update_one(mine, past)
+            ground.db["script_run_lock"].update_one(mine, past)
             return True
 
         until(expired, "the lease can be written")

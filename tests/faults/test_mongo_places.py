@@ -42,7 +42,7 @@ async def _doctor(url: str) -> dict[str, str]:
 
 ONE_BY_ONE = [
     {"resource": {"db": "shop", "collection": name}, "actions": ["find", "insert", "update", "remove"]}
-    for name in ("migrator_lock", "script_run_tracker", "script_run_checkpoint", "things")
+    for name in ("script_run_lock", "script_run_tracker", "script_run_checkpoint", "things")
 ]
 """Rights on single collections, as a careful administrator grants them when the tracker is there."""
 

@@ -32,7 +32,7 @@ def documents(url: str, collection: str) -> list[dict[str, Any]]:
 def evictions(url: str) -> str:
     """Return what is kept beside the lock of those who were ended."""
     if url.startswith("mongodb"):
-        return str(documents(url, "migrator_lock"))
+        return str(documents(url, "script_run_lock"))
     return str(sql(url, "SELECT evictions FROM script_run_lock")[0][0])
 
 

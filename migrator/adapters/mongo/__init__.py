@@ -18,16 +18,22 @@ KIND = "mongo"
 SCHEMES = ("mongodb", "mongodb+srv")
 EXTRA = "mongo"
 DEFAULT_PORT = 27017
+TRACKER_KEY = "tracker_database"
+"""What `[databases.NAME]` calls the place of a new tracker."""
+
 SIGNALS = ("query", "lag", "long_transactions")
 CAPABILITIES = Capabilities(transactions=True, transaction_default=False, sql=False, signals=SIGNALS)
 
 __all__ = ["CAPABILITIES", "DEFAULT_PORT", "EXTRA", "KIND", "SCHEMES", "Context", "adapter"]
 
 
-def adapter(name: str, url: Url, *, pool: int = 2, connect_timeout: float = 5.0, release: str = "") -> Adapter:
+def adapter(
+    name: str, url: Url, *, pool: int = 2, connect_timeout: float = 5.0, release: str = "", tracker: str = ""
+) -> Adapter:
     """Return the adapter of one configured database; connects nothing.
 
-    `pool` is how many connections the work may use at once, `connect_timeout` how many seconds opening may take.
+    `pool` is how many connections the work may use at once, `connect_timeout` how many seconds opening may take,
+    `tracker` the database of the server in which a new tracker is made, "" for that of the address.
     Raises DependencyMissing without pymongo, ConfigError where the address names no database.
     """
     try:
@@ -36,7 +42,7 @@ def adapter(name: str, url: Url, *, pool: int = 2, connect_timeout: float = 5.0,
         if (error.name or "").partition(".")[0] not in {"pymongo", "bson"}:
             raise
         raise _missing() from error
-    return MongoAdapter(name, url, pool=pool, connect_timeout=connect_timeout, release=release)
+    return MongoAdapter(name, url, pool=pool, connect_timeout=connect_timeout, release=release, tracker=tracker)
 
 
 def __getattr__(name: str) -> Any:

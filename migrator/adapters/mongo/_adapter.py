@@ -19,9 +19,10 @@ from migrator.adapters.mongo._client import Client
 from migrator.adapters.mongo._context import Context
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._examine import examined, unreachable
+from migrator.adapters.mongo._home import find
 from migrator.adapters.mongo._options import FILES, checked, ignored, need_members
 from migrator.adapters.mongo._session import MongoSession
-from migrator.adapters.mongo._work import Work
+from migrator.adapters.mongo._work import SHORT, Work
 from migrator.core.errors import ConfigError, MigratorError
 from migrator.core.protocols import ConnectionStatus, Databases, Findings, Lock
 from migrator.core.url import Url
@@ -50,8 +51,9 @@ class MongoAdapter:
     kind = KIND
     capabilities = CAPABILITIES
 
-    def __init__(self, name: str, url: Url, *, pool: int, connect_timeout: float, release: str) -> None:
+    def __init__(self, name: str, url: Url, *, pool: int, connect_timeout: float, release: str, tracker: str) -> None:
         self._name = name
+        self._tracker = tracker
         self._url = checked(name, url)
         self._ignored = ignored(url)
         self._pool = pool
@@ -67,7 +69,10 @@ class MongoAdapter:
         Nothing in a session depends on its lock, so `under` changes nothing: the fence refuses what is too late.
         """
         async with self._shared.hold() as connected:
-            work = Work(self._database(connected), connected.client.start_session(), connected.transactions)
+            db = self._database(connected)
+            with translated(f"{self._name}: look for the tracker", own=True), pymongo.timeout(SHORT):
+                home = await find(db, self._name, self._tracker)
+            work = Work(db, connected.client.start_session(), connected.transactions, home)
             try:
                 yield MongoSession(work, self._name, self._appname)
             finally:
@@ -118,7 +123,7 @@ class MongoAdapter:
         try:
             async with self._shared.hold() as connected:
                 with translated(f"{self._name}: look at the server", secrets=self._url.secrets()):
-                    return [*await examined(self._database(connected)), *self._ignored]
+                    return [*await examined(self._database(connected), self._name, self._tracker), *self._ignored]
         except MigratorError as error:
             return unreachable(error)
 

@@ -9,8 +9,8 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._kill import kill_session
-from migrator.adapters.mongo._rows import CHECKPOINTS, CONTROLS, FAILURES, LOCK
-from migrator.adapters.mongo._work import SHORT, Work, ours
+from migrator.adapters.mongo._rows import CHECKPOINTS, CONTROLS, FAILURES
+from migrator.adapters.mongo._work import SHORT, Work
 from migrator.core.errors import TrackerRefused
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Changes:
         from migrator.adapters.mongo._kept import control_of
 
         with self._read():
-            return control_of(await ours(self._work.db, CONTROLS).find_one({"_id": origin}))
+            return control_of(await self._work.home.of(CONTROLS).find_one({"_id": origin}))
 
     async def ask(self, origin: str, control: "Control") -> None:
         """Put down what people want of a long change, and commit."""
@@ -43,9 +43,9 @@ class Changes:
 
         change = {"$set": asked_of(control), "$currentDate": {"at": True}}
         with translated(f"{self._name}: ask something of the change", writing=True), pymongo.timeout(SHORT):
-            if await ours(self._work.db, LOCK).find_one({"_id": "tracker"}) is None:
+            if not self._work.home.version:
                 raise TrackerRefused(f"{self._name} has no tracker, so no long change to ask anything of")
-            await ours(self._work.db, CONTROLS).update_one({"_id": origin}, change, upsert=True)
+            await self._work.home.of(CONTROLS).update_one({"_id": origin}, change, upsert=True)
 
     async def failures(self, origin: str) -> "list[FailedRow]":
         """Return the rows that the loops of a long change passed over, oldest first."""
@@ -59,7 +59,7 @@ class Changes:
         A batch that is open would keep us waiting, so the session of whoever claimed the checkpoint is ended first. One
         by one, because only that is tried again by the driver. Who claims one meanwhile meets the lock's own fence.
         """
-        kept = ours(self._work.db, CHECKPOINTS)
+        kept = self._work.home.of(CHECKPOINTS)
         older = {"done": False, "fence": {"$lt": fence}}
         async for row in kept.find(older, {"lsid": 1}, session=session):
             await kill_session(self._work.db.client, row["lsid"])
@@ -67,7 +67,7 @@ class Changes:
 
     async def _kept(self, collection: str, origin: str, **order: int) -> list[Mapping[str, Any]]:
         with self._read():
-            return [row async for row in ours(self._work.db, collection).find({"origin": origin}).sort(order)]
+            return [row async for row in self._work.home.of(collection).find({"origin": origin}).sort(order)]
 
     @contextmanager
     def _read(self) -> Iterator[None]:

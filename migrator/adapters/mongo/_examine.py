@@ -12,9 +12,11 @@ from pymongo.errors import OperationFailure
 from pymongo.topology_description import TOPOLOGY_TYPE
 
 from migrator.adapters.mongo._client import INDIRECT, followed
+from migrator.adapters.mongo._home import Home, find
 from migrator.adapters.mongo._rows import LOCK, TRACKER, VERSION
-from migrator.adapters.mongo._work import PAUSE, ours
-from migrator.core.errors import MigratorError
+from migrator.adapters.mongo._tracker import RULES
+from migrator.adapters.mongo._work import PAUSE
+from migrator.core.errors import MigratorError, TrackerAmbiguous, TrackerNewer
 from migrator.core.protocols import Finding, Findings
 
 LIMIT = 10.0
@@ -38,7 +40,7 @@ def unreachable(error: MigratorError) -> Findings:
     return [Finding("fail", "connection", error.message, error.hint)]
 
 
-async def examined(db: AsyncDatabase[dict[str, Any]]) -> Findings:
+async def examined(db: AsyncDatabase[dict[str, Any]], name: str, wanted: str) -> Findings:
     """Look at version, topology, privileges, tracker and clock."""
     with pymongo.timeout(LIMIT):
         before = datetime.now(UTC)
@@ -46,12 +48,13 @@ async def examined(db: AsyncDatabase[dict[str, Any]]) -> Findings:
         after = datetime.now(UTC)
         built = await db.client.admin.command("buildInfo")
         allowed = await db.command({"connectionStatus": 1, "showPrivileges": True})
-        lock = {row["_id"]: row async for row in ours(db, LOCK).find({"_id": {"$in": ["tracker", "fence"]}})}
+        home = await _found(db, name, wanted)
+        new = isinstance(home, Home) and not home.version
         return [
             _version(built),
             *(await _topology(db, hello)),
-            _rights(allowed["authInfo"], db.name, new="tracker" not in lock),
-            await _tracker(db, lock),
+            _rights(allowed["authInfo"], home.place.name if isinstance(home, Home) else db.name, new=new),
+            home if isinstance(home, Finding) else await _tracker(home),
             _clock(hello["localTime"].replace(tzinfo=UTC), before, after),
         ]
 
@@ -122,26 +125,33 @@ def _granted(told: Mapping[str, Any], database: str, collection: str) -> frozens
     return WRITES | CREATES if "anyAction" in granted else frozenset(granted)
 
 
-async def _tracker(db: AsyncDatabase[dict[str, Any]], lock: Mapping[str, Any]) -> Finding:
-    if "tracker" not in lock:
-        return Finding("ok", "tracker", "there is none yet; the first upgrade creates it", value=0.0)
-    version = int(lock["tracker"]["version"])
-    if version > VERSION:
-        text = f"its version is {version}, this migrator knows {VERSION}"
-        return Finding("fail", "tracker", text, "Deploy the newer migrator that wrote it.", 1.0)
+async def _found(db: AsyncDatabase[dict[str, Any]], name: str, wanted: str) -> Home | Finding:
+    """Return where the tracker is, or why that cannot be said."""
     try:
-        indexes = await ours(db, TRACKER).index_information()
+        home = await find(db, name, wanted)
+        home.refuse_newer(name)
+    except (TrackerAmbiguous, TrackerNewer) as error:
+        return Finding("fail", "tracker", error.message, error.hint, 1.0)
+    return home
+
+
+async def _tracker(home: Home) -> Finding:
+    where = f"in the database {home.place.name}"
+    if not home.version:
+        return Finding("ok", "tracker", f"there is none yet; the first upgrade creates it {where}", value=0.0)
+    if home.is_first:
+        text = f"{where}, version 1; the next upgrade moves it to version {VERSION}"
+        return Finding("ok", "tracker", text, value=1.0)
+    try:
+        indexes = await home.of(TRACKER).index_information()
     except OperationFailure:
-        return Finding(
-            "warn", "tracker", "its indexes cannot be read", "Grant the user readWrite on this database.", 1.0
-        )
-    missing = [name for name in ("one_pending", "one_success") if name not in indexes]
-    if missing:
-        text = f"its index {' and '.join(missing)} is missing, so the database does not keep the rules"
-        return Finding(
-            "fail", "tracker", text, f"Delete the document 'tracker' in {LOCK}; the next upgrade creates it.", 1.0
-        )
-    return Finding("ok", "tracker", f"version {version}, with its indexes", value=1.0)
+        text = f"{where}; its indexes cannot be read"
+        return Finding("warn", "tracker", text, "Grant the user readWrite on this database.", 1.0)
+    missing = sorted(RULES - set(indexes))
+    if missing or not home.sealed:
+        text = f"{where}; {' and '.join(missing) or 'its version'} is missing, so the database does not keep the rules"
+        return Finding("warn", "tracker", text, "The next upgrade adds it.", 1.0)
+    return Finding("ok", "tracker", f"{where}, version {home.version}, with its indexes", value=1.0)
 
 
 def _clock(server: datetime, before: datetime, after: datetime) -> Finding:

@@ -15,7 +15,7 @@ from pymongo.errors import DuplicateKeyError
 
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._rows import AUDIT, TOKENS, iso
-from migrator.adapters.mongo._work import COMMIT, LOCAL, SHORT, Work, ours
+from migrator.adapters.mongo._work import COMMIT, LOCAL, SHORT, Documents, Work
 from migrator.core.journal import Entry, Role, Token
 
 _JSON = ("asked", "result")
@@ -30,8 +30,15 @@ class MongoJournal:
 
     def __init__(self, work: Work, name: str) -> None:
         self._name = name
-        self._entries = ours(work.db, AUDIT)
-        self._tokens = ours(work.db, TOKENS)
+        self._work = work
+
+    @property
+    def _entries(self) -> Documents:
+        return self._work.home.of(AUDIT)
+
+    @property
+    def _tokens(self) -> Documents:
+        return self._work.home.of(TOKENS)
 
     async def begin(self, entry: Entry) -> Entry | None:
         """Write an entry, or return the one with which the same caller used the same key before."""

@@ -17,7 +17,6 @@ from pymongo.asynchronous.mongo_client import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
 from migrator.adapters.mongo._client import admin
-from migrator.adapters.mongo._rows import LOCK
 
 PATIENCE = 3.0
 """Seconds that a command gets to end after it was told to."""
@@ -62,7 +61,7 @@ async def kill_commands(db: AsyncDatabase[dict[str, Any]], appname: str) -> bool
 
 
 async def _running(db: AsyncDatabase[dict[str, Any]], appname: str, apart: AsyncClientSession) -> list[Any]:
-    ns = f"^{re.escape(db.name)}\\.(?!{LOCK}$|script_run_)"
+    ns = f"^{re.escape(db.name)}\\.(?!script_run_)"
     wanted = {"appName": appname, "active": True, "ns": {"$regex": ns}}
     stages: list[dict[str, Any]] = [{"$currentOp": {}}, {"$match": wanted}, {"$project": {"opid": 1}}]
     return [each["opid"] async for each in await admin(db).aggregate(stages, session=apart)]

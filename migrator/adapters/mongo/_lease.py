@@ -12,7 +12,7 @@ from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._lock import EPOCH
 from migrator.adapters.mongo._rows import LOCK, iso
 from migrator.adapters.mongo._tracker import MongoTracker
-from migrator.adapters.mongo._work import SHORT, Work, ours
+from migrator.adapters.mongo._work import SHORT, Documents, Work
 from migrator.core.errors import LockHeld, LockLost
 from migrator.core.protocols import Holder, Owner
 
@@ -28,12 +28,16 @@ class ChoreLease:
         self._name = name
         self._chore = chore
         self._key = {"_id": f"chore:{chore}"}
-        self._lock = ours(work.db, LOCK)
+        self._work = work
         self._token = ""
+
+    @property
+    def _lock(self) -> Documents:
+        return self._work.home.of(LOCK)
 
     async def acquire(self, owner: Owner) -> int:
         """Try once. Raises LockHeld with the holder."""
-        await self._tracker.ensure()
+        await self._tracker.create()
         change = {
             "owner": {"$literal": owner.token},
             "holder": {"$literal": {"host": owner.host, "pid": owner.pid, "user": owner.user}},

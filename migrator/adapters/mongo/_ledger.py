@@ -20,7 +20,7 @@ from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._kept import checkpoint_of, control_of, key_of, place, values_of
 from migrator.adapters.mongo._rows import CHECKPOINTS, CONTROLS, FAILURES
 from migrator.adapters.mongo._tracker import MongoTracker
-from migrator.adapters.mongo._work import SHORT, Work, limited, ours, patiently
+from migrator.adapters.mongo._work import SHORT, Work, limited, patiently
 from migrator.core.batch import Checkpoint, Control, Position
 from migrator.core.errors import MigratorError, OutcomeUnknown, TrackerRefused, TransactionAborted
 from migrator.core.run import Run
@@ -42,7 +42,7 @@ class MongoLedger:
         self._tracker = tracker
         self._name = name
         self._run = run
-        self._checkpoints = ours(work.db, CHECKPOINTS)
+        self._checkpoints = work.home.of(CHECKPOINTS)
 
     @property
     def exactly_once(self) -> bool:
@@ -119,21 +119,21 @@ class MongoLedger:
         row = {"origin": checkpoint.origin, "name": checkpoint.name, "key": place(key)}
         change = {"$set": {**row, "run_id": checkpoint.run_id, "error": error}, "$currentDate": {"at": True}}
         with pymongo.timeout(SHORT):
-            kept = ours(self._work.db, FAILURES)
+            kept = self._work.home.of(FAILURES)
             await kept.update_one({"_id": row}, change, upsert=True, session=self._work.session)
 
     async def mended(self, checkpoint: Checkpoint, key: Position) -> None:
         """Forget the key of a row that is done by now."""
         row = {"origin": checkpoint.origin, "name": checkpoint.name, "key": place(key)}
         with pymongo.timeout(SHORT):
-            kept = ours(self._work.db, FAILURES)
+            kept = self._work.home.of(FAILURES)
             answer = await kept.delete_one({"_id": row}, session=self._work.session)
         if answer.deleted_count != 1:
             raise _overtaken(checkpoint)
 
     async def control(self, origin: str) -> Control:
         """Return what people want of this change now."""
-        kept = ours(self._work.db, CONTROLS)
+        kept = self._work.home.of(CONTROLS)
         with translated(f"{self._name}: read what is asked of the change"):
             return control_of(await patiently(lambda: kept.find_one({"_id": origin})))
 

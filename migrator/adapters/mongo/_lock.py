@@ -21,7 +21,7 @@ from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._kill import kill_commands, kill_session
 from migrator.adapters.mongo._rows import LOCK, TRACKER, iso
 from migrator.adapters.mongo._tracker import MongoTracker
-from migrator.adapters.mongo._work import SHORT, Work, ours
+from migrator.adapters.mongo._work import SHORT, Documents, Work
 from migrator.core.errors import DatabaseError, LockHeld, LockLost, OutcomeUnknown, PermissionDenied
 from migrator.core.protocols import Holder, Owner
 
@@ -56,8 +56,11 @@ class MongoLock:
         self._tracker = tracker
         self._name = name
         self._appname = appname
-        self._lock = ours(work.db, LOCK)
         self._token = ""
+
+    @property
+    def _lock(self) -> Documents:
+        return self._work.home.of(LOCK)
 
     async def acquire(self, owner: Owner) -> int:
         """Take the lock at once or raise LockHeld. Returns the new fence, greater than any before.
@@ -65,6 +68,23 @@ class MongoLock:
         Ends the predecessor's open transaction and commands where this user may. Creates the tracker on first use.
         """
         self._need_primary()
+        if self._work.home.is_first:
+            await self._move(owner)
+        return await self._acquired(owner)
+
+    async def _move(self, owner: Owner) -> None:
+        """Take the lock under the name of version 1, move the tracker, and give that lock back."""
+        from migrator.adapters.mongo._moving import move
+
+        await self._acquired(owner)
+        try:
+            with translated(f"{self._name}: move the tracker to a new version", own=True), pymongo.timeout(SHORT):
+                await move(self._work.home)
+        finally:
+            await self.release()
+        await self._tracker.look_again()
+
+    async def _acquired(self, owner: Owner) -> int:
         with translated(f"{self._name}: take the lock", own=True), pymongo.timeout(SHORT):
             async with self._apart() as apart:
                 lease = await self._take(owner, apart)
@@ -176,7 +196,7 @@ class MongoLock:
     async def _seed(self, apart: AsyncClientSession) -> None:
         """Create the two documents where they are missing, with numbers not below any that the tracker has seen."""
         highest = {"_id": None, "fence": {"$max": "$fence"}, "seq": {"$max": "$seq"}}
-        found = [each async for each in await ours(self._work.db, TRACKER).aggregate([{"$group": highest}])]
+        found = [each async for each in await self._work.home.of(TRACKER).aggregate([{"$group": highest}])]
         seen = found[0] if found else {"fence": 0, "seq": 0}
         await self._insert("fence", {"token": seen["fence"], "beat": 0, "seq": seen["seq"]}, apart)
         fence = await self._lock.find_one({"_id": "fence"}, session=apart) or {"token": 0}
@@ -210,7 +230,8 @@ class MongoLock:
                     await self._lock.update_one(mine, {"$set": {"before": []}}, session=apart)
         if not raised:
             raise self._lost()
-        await self._tracker.ensure()
+        if not self._work.home.is_first:
+            await self._tracker.ensure()
         return fence
 
     async def _shut_out(self, fence: int) -> bool:
@@ -231,7 +252,7 @@ class MongoLock:
             await self.release()
 
     async def _doing(self, apart: AsyncClientSession) -> str:
-        row = await ours(self._work.db, TRACKER).find_one({"status": "pending"}, sort=[("_id", 1)], session=apart)
+        row = await self._work.home.of(TRACKER).find_one({"status": "pending"}, sort=[("_id", 1)], session=apart)
         return f"{row['direction']} {row['revision']}" if row else ""
 
     async def _held(self) -> LockHeld:

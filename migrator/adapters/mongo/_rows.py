@@ -11,13 +11,17 @@ from migrator.core.runs import RunFilter, time_of
 from migrator.core.schedule import Firing
 
 TRACKER = "script_run_tracker"
-LOCK = "migrator_lock"
-SCHEDULE = "script_schedule"
-AUDIT, TOKENS = "script_audit", "script_token"
+LOCK = "script_run_lock"
+SCHEDULE = "script_run_schedule"
+AUDIT, TOKENS = "script_run_audit", "script_run_token"
 """Of the HTTP API."""
 CHECKPOINTS, CONTROLS, FAILURES = "script_run_checkpoint", "script_run_control", "script_run_failures"
 """Of long changes."""
-VERSION = 1
+COLLECTIONS = (TRACKER, LOCK, CHECKPOINTS, CONTROLS, FAILURES, SCHEDULE, AUDIT, TOKENS)
+"""Every collection that migrator creates."""
+FIRST = {LOCK: "migrator_lock", SCHEDULE: "script_schedule", AUDIT: "script_audit", TOKENS: "script_token"}
+"""What version 1 called some of them."""
+VERSION = 2
 """The version of the tracker's form. A greater one in the database belongs to a newer migrator."""
 
 VALIDATOR: Mapping[str, Any] = {

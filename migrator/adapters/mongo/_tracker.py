@@ -13,31 +13,34 @@ from typing import Any
 import pymongo
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import DuplicateKeyError, WriteError
+from pymongo.errors import DuplicateKeyError, OperationFailure, WriteError
 
 from migrator.adapters.mongo._changes import Changes
-from migrator.adapters.mongo._creating import create
 from migrator.adapters.mongo._errors import translated
+from migrator.adapters.mongo._home import find
 from migrator.adapters.mongo._rows import (
     CHECKPOINTS,
     LOCK,
     SCHEDULE,
     TRACKER,
-    VERSION,
     asked,
     document,
     firing_of,
     projected,
     run_of,
 )
-from migrator.adapters.mongo._work import SHORT, Work, ours
-from migrator.core.errors import ConnectionLost, StatementTimeout, TrackerNewer, TrackerRefused
+from migrator.adapters.mongo._work import SHORT, Documents, Work
+from migrator.core.errors import ConnectionLost, StatementTimeout, TrackerRefused
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
 from migrator.core.runs import LISTED, RunFilter
 from migrator.core.schedule import Firing
 
 LIVE = {"superseded_by": ""}
+RULES = frozenset({"one_pending", "one_success"})
+"""The indexes by which the server keeps the rules."""
+
+_UNAUTHORIZED = 13
 LIMIT = 3 * SHORT
 """Seconds that any call here may take, repetitions and all; ending what it began has limits of its own."""
 
@@ -47,25 +50,58 @@ class MongoTracker(Changes):
 
     def __init__(self, work: Work, name: str) -> None:
         super().__init__(work, name)
-        self._rows = ours(work.db, TRACKER)
-        self._lock = ours(work.db, LOCK)
-        self._firings = ours(work.db, SCHEDULE)
+
+    @property
+    def _rows(self) -> Documents:
+        return self._work.home.of(TRACKER)
+
+    @property
+    def _lock(self) -> Documents:
+        return self._work.home.of(LOCK)
+
+    @property
+    def _firings(self) -> Documents:
+        return self._work.home.of(SCHEDULE)
+
+    async def create(self) -> None:
+        """Create the tracker where there is none; one of an older version stays what it is."""
+        if not self._work.home.version:
+            await self.ensure()
 
     async def ensure(self) -> None:
-        """Create collection, validator and indexes, and last the version that says that all of it is there.
+        """Create collection, validator and indexes where they are missing, and last the version that says that all of
+        it is there.
 
         Idempotent, and harmless beside another who does the same. Raises TrackerNewer, PermissionDenied.
         """
         with self._told("create the tracker", writing=True):
-            if await self._version():
+            await self.look_again()
+            self._work.home.refuse_newer(self._name)
+            if self._work.home.sealed and await self._keeps_the_rules():
                 return
-            await create(self._work.db)
-            await self._lock.update_one({"_id": "tracker"}, {"$setOnInsert": {"version": VERSION}}, upsert=True)
+            from migrator.adapters.mongo._moving import make
+
+            await make(self._work.home)
+            await self.look_again()
+
+    async def _keeps_the_rules(self) -> bool:
+        """Say whether the unique indexes are there, as far as this user may know."""
+        try:
+            return set(await self._rows.index_information()) >= RULES
+        except OperationFailure as error:
+            if error.code != _UNAUTHORIZED:
+                raise
+            return True
+
+    async def look_again(self) -> None:
+        """Ask where the tracker is: another may have made or moved it."""
+        home = self._work.home
+        self._work.home = await find(home.db, self._name, "" if home.place is home.db else home.place.name)
 
     async def runs(self) -> list[Run]:
         """Return the live runs by their start, without source; [] where there is no tracker. Raises TrackerNewer."""
         with self._told("read the tracker"):
-            if not await self._version():
+            if not self._exists():
                 return []
             found = self._rows.find(LIVE, {"source": 0}).sort("seq", 1)
             return [run_of(row, self._name) async for row in found]
@@ -82,7 +118,7 @@ class MongoTracker(Changes):
     ) -> list[Run]:
         """Return runs, superseded ones too, newest first."""
         with self._told("read the tracker"):
-            if not await self._version():
+            if not self._exists():
                 return []
             found = self._rows.find(asked(wanted, after), projected(columns)).sort("_id", -1).limit(limit)
             return [run_of(row, self._name) async for row in found]
@@ -92,7 +128,7 @@ class MongoTracker(Changes):
         from migrator.adapters.mongo._dropping import drop
 
         async def write(session: AsyncClientSession) -> int:
-            return await drop(self._work.db, run_ids, session)
+            return await drop(self._work.home.place, run_ids, session)
 
         with self._told("delete runs"):  # nothing depends on the answer: whoever asks again deletes what is left
             return await self._work.together(f"{self._name}: delete runs", write)
@@ -150,7 +186,7 @@ class MongoTracker(Changes):
 
     async def claim_firing(self, firing: Firing, last: str) -> bool:
         """Write a firing for whoever knows the one before it."""
-        await self.ensure()
+        await self.create()
         row = {name: value for name, value in vars(firing).items() if name not in ("name", "started_at", "finished_at")}
         began = "$$NOW" if firing.word == "running" else {"$ifNull": ["$started_at", None]}
         change = {
@@ -239,7 +275,7 @@ class MongoTracker(Changes):
         answer = await self._rows.update_one(wanted, change, session=session)
         if run.cursor is not None:  # no slice of it begins another batch
             mine = {"origin": run.origin, "run_id": run.run_id}
-            kept = ours(self._work.db, CHECKPOINTS)
+            kept = self._work.home.of(CHECKPOINTS)
             await kept.update_many(mine, {"$set": {"run_id": ""}}, session=session)
         if answer.matched_count != 1:
             raise TrackerRefused(
@@ -248,16 +284,10 @@ class MongoTracker(Changes):
                 hint="Somebody else settled the run. Look at `migrator runs`.",
             )
 
-    async def _version(self) -> int:
-        found = await self._lock.find_one({"_id": "tracker"})
-        version = int(found["version"]) if found else 0
-        if version > VERSION:
-            raise TrackerNewer(
-                f"{self._name}: the tracker has version {version}, this migrator knows {VERSION}",
-                state="Nothing was changed.",
-                hint="Deploy the newer migrator that wrote it.",
-            )
-        return version
+    def _exists(self) -> bool:
+        """Say whether there is a tracker. Raises TrackerNewer."""
+        self._work.home.refuse_newer(self._name)
+        return self._work.home.version > 0
 
     @contextmanager
     def _told(self, what: str, *, writing: bool = False) -> Iterator[None]:

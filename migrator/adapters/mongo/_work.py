@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import Context
 from time import monotonic
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import pymongo
 from bson.errors import BSONError
@@ -29,6 +29,9 @@ from migrator.adapters._shared import to_the_end
 from migrator.adapters.mongo._errors import deposed, transient, unknown
 from migrator.adapters.mongo._kill import kill_session
 from migrator.core.errors import OutcomeUnknown, StatementTimeout, TransactionEscaped
+
+if TYPE_CHECKING:
+    from migrator.adapters.mongo._home import Home
 
 T = TypeVar("T")
 Documents: TypeAlias = AsyncCollection[dict[str, Any]]
@@ -61,8 +64,11 @@ def ours(db: AsyncDatabase[dict[str, Any]], name: str) -> Documents:
 class Work:
     """A server session, with or without an open transaction. Belongs to one task at a time."""
 
-    def __init__(self, db: AsyncDatabase[dict[str, Any]], session: AsyncClientSession, transactions: bool) -> None:
+    def __init__(
+        self, db: AsyncDatabase[dict[str, Any]], session: AsyncClientSession, transactions: bool, home: "Home"
+    ) -> None:
         self.db = db
+        self.home = home
         self.session = session
         self.transactions = transactions
         self.doubtful = False  # a transaction was given up: what was sent for it may still arrive and open it again

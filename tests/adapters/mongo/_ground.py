@@ -42,7 +42,7 @@ class Ground:
 
     def lease(self) -> Any:
         """Return when the lease runs out."""
-        found = self.db["migrator_lock"].find_one({"_id": "lease"})
+        found = self.db["script_run_lock"].find_one({"_id": "lease"})
         assert found is not None
         return found["expires"]
 
@@ -64,7 +64,7 @@ class Ground:
 
     def expire(self) -> None:
         """Let the lease run out at once, as if its time had gone by."""
-        self.db["migrator_lock"].update_one({"_id": "lease"}, [{"$set": {"expires": {"$subtract": ["$$NOW", 1]}}}])
+        self.db["script_run_lock"].update_one({"_id": "lease"}, [{"$set": {"expires": {"$subtract": ["$$NOW", 1]}}}])
 
     @contextmanager
     def failing(self, command: str, times: int | None = 1, **changes: Any) -> Iterator[None]:

@@ -14,13 +14,13 @@ from tests.adapters.mongo._ground import Ground
 async def test_a_held_lock_names_its_holder(ground: Ground, session: MongoSession) -> None:
     """Who comes second is told who, since when, and at what, and changes nothing."""
     await session.tracker.start(ground.run())
-    before = ground.db["migrator_lock"].find_one({"_id": "fence"})
+    before = ground.db["script_run_lock"].find_one({"_id": "fence"})
     async with ground.adapter().session() as other:
         with pytest.raises(LockHeld, match=r"ann@pod-1 pid 7 since 20\d\d-.*Z, now at upgrade aa11") as caught:
             await other.lock.acquire(ground.owner("bob"))
         assert (caught.value.exit_code, bool(caught.value.hint)) == (12, True)
         assert str(await other.lock.holder()) in caught.value.message
-    assert ground.db["migrator_lock"].find_one({"_id": "fence"}) == before
+    assert ground.db["script_run_lock"].find_one({"_id": "fence"}) == before
 
 
 async def test_a_released_lock_is_free_at_once_and_its_number_grows(ground: Ground, session: MongoSession) -> None:
@@ -29,16 +29,16 @@ async def test_a_released_lock_is_free_at_once_and_its_number_grows(ground: Grou
     await session.lock.release()
     assert await session.lock.holder() is None
     assert await session.lock.acquire(ground.owner()) == 2
-    assert ground.db["migrator_lock"].count_documents({"_id": "lease"}) == 1
+    assert ground.db["script_run_lock"].count_documents({"_id": "lease"}) == 1
 
 
 async def test_the_number_grows_though_the_documents_are_lost(ground: Ground, session: MongoSession) -> None:
     """Whoever deletes the lock's documents by hand does not bring old numbers back."""
     await session.tracker.start(ground.run())
     await session.lock.release()
-    ground.db["migrator_lock"].delete_many({"_id": {"$in": ["lease", "fence"]}})
+    ground.db["script_run_lock"].delete_many({"_id": {"$in": ["lease", "fence"]}})
     assert await session.lock.acquire(ground.owner()) == 2
-    ground.db["migrator_lock"].delete_one({"_id": "lease"})
+    ground.db["script_run_lock"].delete_one({"_id": "lease"})
     assert await session.lock.acquire(ground.owner()) == 3
 
 

@@ -33,7 +33,7 @@ def opened(ground: Ground) -> list[Any]:
 def left_open(ground: Ground) -> Iterator[Any]:
     """Have a transaction open that has written the fence and whose session nobody knows."""
     with ground.client.start_session() as session, session.start_transaction():
-        ground.db["migrator_lock"].update_one({"_id": "fence"}, {"$inc": {"beat": 1}}, session=session)
+        ground.db["script_run_lock"].update_one({"_id": "fence"}, {"$inc": {"beat": 1}}, session=session)
         yield session
 
 

@@ -167,9 +167,10 @@ async def test_the_server_refuses_unknown_words(ground: Ground, session: MongoSe
 async def test_a_newer_tracker_is_left_alone(ground: Ground, session: MongoSession) -> None:
     """Neither read nor written, and the lock is not kept."""
     await session.lock.release()
-    ground.db["migrator_lock"].update_one({"_id": "tracker"}, {"$set": {"version": 99}})
-    with pytest.raises(TrackerNewer):
-        await session.tracker.runs()
+    ground.db["script_run_lock"].update_one({"_id": "tracker"}, {"$set": {"version": 99}})
+    async with ground.adapter().session() as later:
+        with pytest.raises(TrackerNewer):
+            await later.tracker.runs()
     with pytest.raises(TrackerNewer, match="version 99") as caught:
         await session.lock.acquire(ground.owner())
     assert (caught.value.exit_code, "newer" in caught.value.hint) == (3, True)
@@ -181,7 +182,7 @@ async def test_creating_it_twice_at_once_is_harmless(ground: Ground) -> None:
     adapter = ground.adapter(pool=8)
     async with adapter.session() as one, adapter.session() as two:
         await asyncio.gather(*(each.tracker.ensure() for each in (one, two) * 4))
-        ground.db["migrator_lock"].delete_one({"_id": "tracker"})
+        ground.db["script_run_lock"].delete_one({"_id": "tracker"})
         ground.db["script_run_tracker"].drop_index("one_pending")
         await one.tracker.ensure()
     assert {"one_pending", "one_success"} <= set(ground.db["script_run_tracker"].index_information())
