@@ -309,7 +309,7 @@ def _database(name: str, table: DatabaseTable, root: Path, *, alone: bool) -> Da
     if table.pool < 2:  # noqa: PLR2004 - the run's own connection, and one for whatever looks on
         raise ConfigError(f"{where}.pool is {table.pool}, and at least 2 are needed")
     address, key = (table.direct_url, "direct_url") if table.direct_url else (table.url, "url")
-    scheme, colon, server = address.partition(":")
+    scheme, colon, server = address.strip().partition(":")
     embedded = server if scheme == EMBEDDED and colon else ""
     url = Url(scheme=EMBEDDED, database=name) if embedded else Url.parse(address, f"{where}.{key}")
     return Database(

@@ -41,7 +41,8 @@ def _is_module(entry: Path) -> bool:
 def adapter(scheme: str) -> Any:
     """Return the adapter module for a URL scheme. Raises ConfigError, DependencyMissing."""
     own = [import_module(f"migrator.adapters.{name}") for name in names("adapters")]
-    found = next((each for each in own if scheme in each.SCHEMES), None)
+    wanted = {scheme, scheme.partition("+")[0]}  # SQLAlchemy's addresses name a driver: postgresql+asyncpg
+    found = next((each for each in own if wanted.intersection(each.SCHEMES)), None)
     found = found or _foreign("adapters", scheme, lambda module: scheme in module.SCHEMES)
     if found is None:
         known = sorted({each for module in own for each in module.SCHEMES} | _foreign_names("adapters"))

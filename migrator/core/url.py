@@ -93,7 +93,7 @@ def _socket(host: str) -> str:
 
 
 def _host(text: str, where: str) -> tuple[str, int]:
-    match = _HOST.fullmatch(unquote(text) if text.startswith("%2F") else text)
+    match = _HOST.fullmatch(unquote(text))
     if match is None or int(match["port"] or 0) > 65535:  # noqa: PLR2004 - the highest port
         raise ConfigError(
             f"{where}: the host or the port cannot be read",

@@ -1,6 +1,7 @@
 """One PostgreSQL database."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ import asyncpg
 
 from migrator.adapters._shared import CLOSE_TIMEOUT, MOST, Room, Shared, to_the_end
 from migrator.adapters.postgres import CAPABILITIES, KIND
+from migrator.adapters.postgres._address import read, shown
+from migrator.adapters.postgres._connect import Connector
 from migrator.adapters.postgres._context import Context
 from migrator.adapters.postgres._errors import translated
 from migrator.adapters.postgres._examine import examine
@@ -19,14 +22,13 @@ from migrator.adapters.postgres._place import find
 from migrator.adapters.postgres._queries import VERSION, Queries
 from migrator.adapters.postgres._session import ROLLBACK, PostgresSession
 from migrator.adapters.postgres._tracker import PostgresTracker
-from migrator.core.errors import ConnectionFailed, MigratorError
-from migrator.core.protocols import ConnectionStatus, Databases, Findings, Lock
+from migrator.core.errors import ConfigError, ConnectionFailed, MigratorError
+from migrator.core.protocols import ConnectionStatus, Databases, Finding, Findings, Lock
 from migrator.core.url import Url
 
 if TYPE_CHECKING:
     from migrator.adapters.postgres._signals import PostgresSignals
 
-DEFAULT_PORT = 5432
 _MORTAL = {
     "idle_session_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
@@ -62,7 +64,10 @@ class PostgresAdapter:
         self._url = url
         self._size = max(pool, MOST)
         self._room = Room(name, pool)
-        self._timeout = connect_timeout
+        self._address = read(name, url, os.environ)
+        self._shown = shown(url, self._address)
+        self._connector = Connector(name, self._address, connect_timeout)
+        self._timeout = self._connector.limit
         self._release = release
         self._pooled: bool | None = None
         self._pids: list[int] = []
@@ -133,8 +138,9 @@ class PostgresAdapter:
             await self._close(pool)
 
     def status(self) -> ConnectionStatus:
-        """Say how the pool stands."""
-        return self._shared.status()
+        """Say how the pool stands, and where its last connection leads."""
+        host = self._connector.at or self._address.hosts[0]
+        return self._shared.status()._replace(host=host.name, port=host.port, database=self._address.database)
 
     def make_room(self, connections: int, *, more: bool = False) -> None:
         """Let the pool grow to, or by, so many connections."""
@@ -151,7 +157,12 @@ class PostgresAdapter:
     async def examine(self) -> Findings:
         """Look at the server for `doctor`."""
         async with self._room.place(), self._shared.hold() as pool, self._connection(pool) as connection:
-            return await examine(connection)
+            return [*await examine(connection), *self._without_effect()]
+
+    def _without_effect(self) -> Findings:
+        """Return which parameters of the address have no effect."""
+        lists = (("ok", self._address.ignored, ""), ("warn", self._address.warned, "Remove it if you can do without."))
+        return [Finding(level, "address", f"ignored: {', '.join(each)}", hint) for level, each, hint in lists if each]
 
     async def _open(self) -> Any:
         """Open the pool; a refused connection is tried again for a moment, because a server may just be starting."""
@@ -169,23 +180,35 @@ class PostgresAdapter:
 
     async def _open_once(self, size: int) -> Any:
         """Open the pool with a session that the server ends when we fall silent, where the server lets us say so."""
-        with translated(f"connect to {self._url}", connected=False):
+        own = {"application_name": f"migrator:{self._name}"}
+        with translated(f"connect to {self._shown}", connected=False):
             async with asyncio.timeout(self._timeout):
                 try:
-                    return await self._pool(size, {**_MORTAL, "application_name": f"migrator:{self._name}"})
+                    return await self._pool(size, {**_MORTAL, **self._address.settings, **own})
                 except asyncpg.PostgresError as error:
                     if getattr(error, "sqlstate", "") not in _UNKNOWN_SETTING:
                         raise
-                return await self._pool(size, {"application_name": f"migrator:{self._name}"})
+                return await self._without_limits(size, own)
+
+    async def _without_limits(self, size: int, own: dict[str, str]) -> Any:
+        """Open the pool with the settings of the address alone. ConfigError where the server refuses one of them."""
+        settings = self._address.settings
+        try:
+            return await self._pool(size, {**settings, **own})
+        except asyncpg.PostgresError as error:
+            if not settings or getattr(error, "sqlstate", "") not in _UNKNOWN_SETTING:
+                raise
+            raise ConfigError(
+                f"{self._name}: the server does not take a parameter of the address: {error.args[0]}",
+                state="Nothing was changed.",
+                hint=f"These are neither libpq's nor known to migrator: {', '.join(settings)}. Correct or remove it.",
+            ) from error
 
     async def _pool(self, size: int, settings: dict[str, str]) -> Any:
         return await asyncpg.create_pool(
-            dsn=self._url.bare("postgresql"),
-            user=self._url.user or None,
-            password=self._url.password or None,
+            connect=self._connector,
             min_size=1,
             max_size=size,
-            timeout=self._timeout,
             max_inactive_connection_lifetime=20,  # before the server ends it and complains in its log
             statement_cache_size=0,  # a cached plan does not survive the DDL that a revision runs
             connection_class=Connection,
@@ -217,7 +240,7 @@ class PostgresAdapter:
 
     @asynccontextmanager
     async def _connection(self, pool: Any) -> AsyncIterator[Any]:
-        with translated(f"connect to {self._url}", connected=False):
+        with translated(f"connect to {self._shown}", connected=False):
             connection = await pool.acquire(timeout=self._timeout)
         try:
             yield connection
