@@ -41,6 +41,11 @@ _ID_HINT = "Use 1 to 64 letters, digits and underscores."
 _LINK_HINT = 'Name a revision of this database by its id, one of another as "database:id".'
 
 
+_PLACES = frozenset(("head", "heads", "base"))
+_RESERVED = _PLACES | {"none"}
+"""What targets and the `down_revision` of an SQL file mean by these words."""
+
+
 class HeaderError(ValueError):
     """A value that a header cannot have; `key` is the constant to blame."""
 
@@ -95,7 +100,18 @@ def _id(key: str, value: Any) -> str:
         raise HeaderError(key, f"{key} is {value!r}, which is no text", "Write the id in quotes.")
     if not ID.fullmatch(value):
         raise HeaderError(key, f'{key} is "{value}", which is no id', _ID_HINT)
+    if value.lower() in _RESERVED:
+        hint = f"Choose another id: {', '.join(sorted(_RESERVED))} mean something in commands and headers."
+        raise HeaderError(key, f'{key} is "{value}", which is reserved', hint)
     return value
+
+
+def _labels(key: str, value: Any) -> tuple[str, ...]:
+    labels = _names(ID, "label", _ID_HINT)(key, value)
+    for label in labels:
+        if label in _PLACES:
+            raise HeaderError(key, f'{key} names "{label}", which is reserved', "Choose another label.")
+    return labels
 
 
 def _names(pattern: re.Pattern[str], noun: str, hint: str) -> Callable[[str, Any], tuple[str, ...]]:
@@ -155,7 +171,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "revision": _id,
     "down_revision": _names(ID, "id", _ID_HINT),
     "depends_on": _names(_LINK, "revision", _LINK_HINT),
-    "branch_labels": _names(ID, "label", _ID_HINT),
+    "branch_labels": _labels,
     "tags": _names(_TAG, "tag", "A tag has no spaces and no commas."),
     "transaction": _flag,
     "timeout": _timeout,

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from migrator import plugins
@@ -11,10 +11,7 @@ from migrator.core.errors import ConfigError, RevisionFileError
 from migrator.core.protocols import Capabilities
 from migrator.core.revision import Direction, Key, Revision, Script, checksum_of
 from migrator.core.run import Edit
-from migrator.core.utf8 import is_utf8, readable
-
-HEADS_LOCK = "heads.lock"
-"""A file that git sees: two branches that add a child to one parent conflict in it."""
+from migrator.runtime.entries import HEADS_LOCK, revision_files, status_of
 
 _KNOWN: dict[tuple[str, str], tuple[tuple[str | int, ...], Revision]] = {}
 """The files as they were read last, by database and path, each with what tells that it has changed: a server asks for
@@ -34,7 +31,7 @@ def read(database: Database, root: Path) -> list[Revision]:
             hint='`migrator init` makes it, or correct "revisions" in migrator.toml.',
         )
     real = os.path.realpath(database.revisions)
-    return [_revision(database.name, path, real, root) for path in sorted(_files(str(database.revisions)))]
+    return [_revision(database.name, path, real, root) for path in sorted(revision_files(str(database.revisions)))]
 
 
 def load(revision: Revision, capabilities: Capabilities, direction: Direction | None = None) -> Script:
@@ -125,35 +122,11 @@ def slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:60] or "revision"
 
 
-def _files(folder: str) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith((".", "_")):
-                continue
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if not is_folder and (
-                entry.name == HEADS_LOCK or plugins.format_of(os.path.splitext(entry.name)[1]) is None
-            ):
-                continue
-            if not is_utf8(entry.name):
-                raise RevisionFileError(
-                    "the name is not UTF-8, so the tracker could not keep it",
-                    path=readable(entry.path),
-                    hint="Rename it; the name of a revision's file has no meaning.",
-                )
-            if is_folder:
-                yield from _files(entry.path)
-            else:
-                yield entry.path
-
-
 def _revision(database: str, path: str, real: str, root: Path) -> Revision:
     from migrator.formats._text import decode
 
     shown = _shown(path, root)
-    if os.path.islink(path) and not os.path.realpath(path).startswith(real + os.sep):
-        raise RevisionFileError("leads out of the revisions folder", path=shown, hint="Copy the file into the folder.")
-    looks = os.stat(path)
+    looks = status_of(path, shown, real)
     stamp = (shown, looks.st_ino, looks.st_size, looks.st_mtime_ns, looks.st_ctime_ns)
     before, known = _KNOWN.get((database, path), (None, None))
     if known is not None and before == stamp:

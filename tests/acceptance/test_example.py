@@ -17,6 +17,7 @@ from pymongo import MongoClient
 from migrator.config import load
 from migrator.core.errors import DependencyMissing
 from migrator.runtime import directory
+from migrator.runtime.entries import HEADS_LOCK
 from migrator.runtime.migrator import Migrator
 from migrator.servers import mongo, postgres
 
@@ -315,7 +316,7 @@ def test_every_revision_can_go_down_and_be_verified() -> None:
         own = [revision for revision in REVISIONS.values() if revision.database == database.name]
         parents = {parent for revision in own for parent in revision.header.down_revision}
         heads = sorted(f"{revision.id}  {revision.title}\n" for revision in own if revision.id not in parents)
-        assert (database.revisions / directory.HEADS_LOCK).read_text() == "".join(heads)
+        assert (database.revisions / HEADS_LOCK).read_text() == "".join(heads)
 
 
 # Forgets the quantities.
