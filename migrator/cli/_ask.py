@@ -25,12 +25,11 @@ async def confirm(question: str, *, yes: bool) -> None:
 
 def typed(ask: Callable[[], T]) -> T:
     """Return what somebody at the terminal answers. Raises Stopped at Ctrl-C and at the end of what they type."""
-    import asyncio
-    import signal
+    from migrator import _output, _signals
 
-    # Ctrl-C is to end the question; the loop, which would hear of it, stands still while somebody types.
-    asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+    _output.shown()
     try:
-        return ask()
-    except click.Abort:
+        with _signals.asking():
+            return ask()
+    except (click.Abort, KeyboardInterrupt):
         raise Stopped("stopped", state="Nothing was changed.", hint="Run it again.") from None

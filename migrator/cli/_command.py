@@ -1,7 +1,7 @@
 """What every command has: the common options, the event loop, the signals, and one way out for errors."""
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator import _output, _signals
 from migrator.core.secrets import Mask
 
 if TYPE_CHECKING:
     from migrator.config import Config
     from migrator.core.protocols import Notifier
     from migrator.runtime.migrator import Migrator
-
-STOPPED = 130
 
 _COMMON = (
     click.option("--config", "config_path", metavar="FILE", help="Read FILE instead of migrator.toml."),
@@ -77,8 +76,9 @@ class Console:
             from migrator.cli._progress import Progress
 
             notifiers.append(Progress(self.mask))
-        async with Migrator.open(config, notifiers) as migrator:
-            yield migrator
+        with _output.working():
+            async with Migrator.open(config, notifiers) as migrator:
+                yield migrator
 
     def log(self, config: "Config") -> None:
         """Send the log of a command that runs until it is stopped to stderr: what it does, or with --quiet errors."""
@@ -88,6 +88,7 @@ class Console:
         hear_warnings()
         level = "ERROR" if self.quiet else "DEBUG" if self.verbose else "INFO"
         configure(level, config.log_format, self.mask)
+        _output.lose_lines()
 
     def print(self, text: str = "", *, end: bool = True) -> None:
         """Print a line for a person, unless they want to hear errors only or a program is reading.
@@ -154,57 +155,35 @@ def _is_group_of(context: click.Context) -> bool:
 
 
 def _run(console: Console, start: Callable[[], Awaitable[int | None]]) -> int:
-    import os
-
     from migrator.cli._errors import show
 
     try:
-        return _complete(_with_signals(start)) or 0
-    except BrokenPipeError:  # whoever reads has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _complete(start)
     except BaseException as error:  # noqa: BLE001 - the one way out
         return show(error, mask=console.mask, as_json=console.as_json, debug=console.debug)
 
 
-def _complete(work: Coroutine[Any, Any, int | None]) -> int | None:
+def _complete(start: Callable[[], Awaitable[int | None]]) -> int:
     """Run a command to its end, as `asyncio.run` does, also where a task that a script has begun calls sys.exit.
 
     asyncio lets SystemExit leave the loop at once; the task that awaits the script's gets it when the loop continues.
+    SIGTERM, SIGHUP and Ctrl-C cancel the command, so that it can roll back and release its locks.
     """
     import asyncio
+
+    async def work() -> int:
+        return await start() or 0
 
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
-        task = loop.create_task(work)
-        while True:
-            try:
-                return loop.run_until_complete(task)
-            except SystemExit:
-                if task.done():
-                    raise
-
-
-async def _with_signals(start: Callable[[], Awaitable[int | None]]) -> int | None:
-    """Run a command; SIGTERM and Ctrl-C cancel it, so that it can roll back and release its locks.
-
-    The second signal does not wait for that: the next command settles what is left.
-    """
-    import asyncio
-    import os
-    import signal
-
-    task = asyncio.ensure_future(start())
-    received = 0
-
-    def stop() -> None:
-        nonlocal received
-        received += 1
-        if received > 1:
-            os._exit(STOPPED)
-        task.cancel()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    return await task
+        task = loop.create_task(work())
+        with _signals.cancelling(lambda: loop.call_soon_threadsafe(task.cancel)):
+            while True:
+                try:
+                    code = loop.run_until_complete(task)
+                    break
+                except SystemExit:
+                    if task.done():
+                        raise
+        _signals.ended(code)
+        return code

@@ -11,6 +11,7 @@ def run_cli(file: str) -> None:
 
     Write `if __name__ == "__main__": run_cli(__file__)` at its end. The nearest migrator.toml above it is read.
     """
+    from migrator.__main__ import run
     from migrator.cli import main
     from migrator.cli._errors import show
     from migrator.core.errors import MigratorError
@@ -33,7 +34,7 @@ def run_cli(file: str) -> None:
         "status": ["show", name],
     }
     sys.argv[1:] = [*commands[words[0]], "--config", str(config)]
-    main()
+    run(main)
 
 
 def _found(path: Path) -> tuple[Path, str, str, bool]:

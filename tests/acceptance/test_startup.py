@@ -78,6 +78,8 @@ def test_help_imports_click_and_little_else(project: Project) -> None:
     """`--help` imports no module of migrator but the command line's own."""
     found = imported(project, "-m", "migrator", "--help")
     ours = {name for name in found if name.partition(".")[0] == "migrator"}
-    assert ours == {"migrator", "migrator.cli"}
+    assert ours == {"migrator", "migrator.cli", "migrator._output", "migrator._signals"}
     others = {name for name in found - ours if name.partition(".")[0] != "click"}
-    assert others <= imported(project, "-c", "import click, gettext, importlib.util, locale, runpy, shutil, textwrap")
+    assert others <= imported(
+        project, "-c", "import click, gettext, importlib.util, locale, runpy, select, shutil, signal, textwrap"
+    )
