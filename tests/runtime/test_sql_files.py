@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import asyncpg  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from migrator.config import load
@@ -135,3 +136,27 @@ async def test_a_deferred_constraint(shop: Project) -> None:
     assert "could not check the deferred constraints of revisions/aa01.sql: insert or update on table" in error.message
     assert error.failed is not None
     assert error.failed.effect is Effect.NONE
+
+
+@pytest.mark.parametrize("name", ['"it""s"', '"Mixed Case"', "Orders_By_Id", '"a.b"', '"ünï"'])
+@pytest.mark.parametrize("form", ["sql", "py"])
+async def test_an_invalid_index_whatever_its_name(shop: Project, name: str, form: str) -> None:
+    """The INVALID index of a failed attempt is dropped by the next one; IF NOT EXISTS would keep it."""
+    shop.sql("main", "aa01", upgrade="CREATE TABLE orders (id int); INSERT INTO orders VALUES (1), (1);")
+    index = f"CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {name} ON orders (id)"
+    if form == "sql":
+        shop.sql("main", "bb02", "aa01", upgrade=f"{index};", transaction="off", rerunnable="yes")
+    else:
+        quoted = index.replace('"', '\\"')
+        shop.revision(
+            "main", "bb02", "aa01", upgrade=f'await ctx.execute("{quoted}")', transaction=False, rerunnable=True
+        )
+    async with Migrator.open(load(str(shop.toml), {})) as migrator:
+        with pytest.raises(RunFailed, match="could not create unique index"):
+            await migrator.upgrade()
+        connection = await asyncpg.connect(shop.urls["main"])
+        await connection.execute("DELETE FROM orders")
+        await migrator.upgrade()
+        states = await connection.fetch("SELECT indisvalid FROM pg_index WHERE indrelid = 'orders'::regclass")
+        await connection.close()
+    assert [row[0] for row in states] == [True]
