@@ -22,7 +22,9 @@ OpenAPI document for programs is at `/api/openapi.json`. This page is written fr
 - **Refusals** are `application/problem+json`: what happened (`detail`), what state the data is in (`state`), what to do
   next (`hint`), and the exit code that the command line would end with.
 - **Changes** are written down in the audit before they begin. What takes long answers 202 with its entry, and
-  `Location` says where to ask how it ended. With an `Idempotency-Key` a call is done once, however often it is sent.
+  `Location` says where to ask how it ended. With an `Idempotency-Key` a call is done once, however often it is sent;
+  with another body the key is refused (422). `/api/plan` answers with the `mark` of the plan: sent as `agreed`, that
+  plan runs and any other is refused (409), so that `-1` sent twice takes down one revision.
 - **Lists** go on with `after`, which every page tells for the next one.
 
 ```console

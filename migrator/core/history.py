@@ -105,6 +105,10 @@ class History:
         """Return the keys and all that stands on them in the same database."""
         return _reach(keys, self.line_children)
 
+    def dependents(self, keys: Iterable[Key]) -> set[Key]:
+        """Return the keys and all that depends on them, by parent or cross link, in any database."""
+        return _reach(keys, self.children)
+
     def find(self, prefix: str, databases: Iterable[str]) -> Key:
         """Return the one revision whose id begins with the prefix (a whole id always wins).
 

@@ -113,19 +113,24 @@ def refuse_cancelled(state: State, todo: Iterable[Key]) -> None:
 
 
 def refuse_half_done(history: History, state: State, doomed: set[Key]) -> None:
-    """Raise ResolveNeeded where a long change stopped on its way above a revision to take down.
+    """Raise ResolveNeeded where a revision that needs one to take down may be there in part.
 
-    It would go on at its checkpoint afterwards, over rows that are not those that it has seen.
+    What it left may stop the downgrade in the middle, or lose what it stands on; a long change would continue at its
+    checkpoint afterwards, over rows that are not those that it has seen.
     """
-    for key in history.sort(history.descendants(doomed) & state.resumable.keys()):
-        run = state.resumable[key]
-        if run.direction is Direction.UPGRADE and key not in doomed:
-            raise ResolveNeeded(
-                f"{key} ({run.title}) stands on what is to go down, and a part of it is in {run.database}",
-                state=UNCHANGED,
-                hint=f"Finish it: `migrator upgrade {key}`; or undo by hand what it did, and say so: "
-                f'`migrator resolve {run.run_id} --mark-rolled-back --reason "..."`',
-            )
+    left = {**state.resumable, **state.blocked}
+    for key in history.sort(history.dependents(doomed) & left.keys()):
+        run = left[key]
+        if run.direction is not Direction.UPGRADE or key in doomed:
+            continue
+        first = "Finish it" if key in state.resumable else "Decide what it left"
+        command = f"upgrade {key}" if key in state.resumable else f'resolve {run.run_id} --retry --reason "..."'
+        raise ResolveNeeded(
+            f"{key} ({run.title}) depends on what is to go down, and a part of it may be in {run.database}",
+            state=UNCHANGED,
+            hint=f"{first}: `migrator {command}`; or undo by hand what it did, and record that: "
+            f'`migrator resolve {run.run_id} --mark-rolled-back --reason "..."`',
+        )
 
 
 def _refuse_other_text(history: History, state: State, on: set[Key]) -> None:

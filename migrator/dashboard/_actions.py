@@ -24,12 +24,15 @@ UNCHANGED = "Nothing was changed."
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks for a change: `address` is where from, `key` their Idempotency-Key, `confirm` what they typed."""
+    """Who asks for a change: `address` is where from, `key` their Idempotency-Key, `confirm` what they typed,
+    `body` all that they sent.
+    """
 
     identity: Identity
     address: str = ""
     key: str = ""
     confirm: str = ""
+    body: str = ""
 
 
 class Actions:
@@ -61,7 +64,11 @@ class Actions:
         async def work(migrator: Migrator) -> Any:
             return await migrator.upgrade(*wanted, databases=scope, agreed=agreed, within=self._mine())
 
-        return await self._asking.start(self._call("upgrade", scope, " ".join(wanted)), work)
+        async def compare(migrator: Migrator) -> Any:
+            return await migrator.upgrade(*wanted, databases=scope, agreed=agreed, within=self._mine(), dry_run=True)
+
+        call = self._call("upgrade", scope, " ".join(wanted))
+        return await self._asking.start(call, work, compare if agreed else None)
 
     async def downgrade(self, targets: Sequence[str], databases: Sequence[str] = (), agreed: str = "") -> Entry:
         """Begin to take revisions down to the targets; see Migrator.upgrade for `agreed`."""
@@ -72,7 +79,11 @@ class Actions:
         async def work(migrator: Migrator) -> Any:
             return await migrator.downgrade(*targets, databases=scope, agreed=agreed, within=self._mine())
 
-        return await self._asking.start(self._call("downgrade", scope, " ".join(targets)), work)
+        async def compare(migrator: Migrator) -> Any:
+            return await migrator.downgrade(*targets, databases=scope, agreed=agreed, within=self._mine(), dry_run=True)
+
+        call = self._call("downgrade", scope, " ".join(targets))
+        return await self._asking.start(call, work, compare if agreed else None)
 
     async def verify(
         self, targets: Sequence[str] = (), databases: Sequence[str] = (), tags: Sequence[str] = ()
@@ -262,7 +273,7 @@ class Actions:
         self, action: str, databases: Sequence[str], subject: str, asked: Mapping[str, Any] | None = None
     ) -> Call:
         caller = self._caller
-        return Call(caller.identity, action, tuple(databases), subject, asked, caller.key, caller.address)
+        return Call(caller.identity, action, tuple(databases), subject, asked, caller.key, caller.address, caller.body)
 
 
 def _need_target(targets: Sequence[str]) -> None:

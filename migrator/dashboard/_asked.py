@@ -1,5 +1,6 @@
 """What a route is given: the app's `Asking`, and who asks."""
 
+import json
 from collections.abc import Callable
 from typing import Annotated
 
@@ -27,11 +28,20 @@ async def _actions(
     idempotency_key: Annotated[str, Header(max_length=200)] = "",
 ) -> Callable[[str], Actions]:
     address = request.client.host if request.client else ""
+    body = _canonical(await request.body()) if idempotency_key else ""
 
     def actions(confirm: str = "") -> Actions:
-        return Actions(asking, Caller(request.state.identity, address, idempotency_key, confirm))
+        return Actions(asking, Caller(request.state.identity, address, idempotency_key, confirm, body))
 
     return actions
+
+
+def _canonical(body: bytes) -> str:
+    """Return a body such that the same document is the same text, however it was written."""
+    try:
+        return json.dumps(json.loads(body), sort_keys=True)
+    except ValueError:
+        return body.decode("utf-8", "replace")
 
 
 Ask = Annotated[Asking, Depends(_asking)]

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from migrator.config import Config
 from migrator.core.errors import DatabaseError, MigratorError
 from migrator.core.journal import FAILED, OK, RUNNING, Entry, Identity
+from migrator.core.passwords import hashed, is_hash, matches
 from migrator.core.utf8 import readable
 from migrator.dashboard._jobs import Job, Work
 from migrator.dashboard._plain import plain
@@ -61,6 +62,7 @@ class Call:
     asked: Mapping[str, Any] | None = None
     key: str = ""
     address: str = ""
+    body: str = ""
 
 
 class Asking:
@@ -156,11 +158,20 @@ class Asking:
         self._answers.clear()
         return await self.questions.journal.entry(entry.entry_id)
 
-    async def start(self, call: Call, work: Work) -> Entry:
-        """Begin something long and return its entry at once; or the entry of the same call before."""
+    async def start(self, call: Call, work: Work, first: Work | None = None) -> Entry:
+        """Begin something long and return its entry at once; or the entry of the same call before.
+
+        What must be so before it begins is found out `first`: raises what that raises, after it was written down.
+        """
         entry, before = await self._begin(call)
         if before is not None:
             return before
+        if first is not None:
+            try:
+                await self.aside(first)
+            except BaseException as error:
+                await self._end(entry, FAILED, _said(error), None)
+                raise
         job = Job(self.config, work, call.identity.name)
         self._jobs.add(job)
         watched = asyncio.create_task(self._watch(entry, job))
@@ -213,20 +224,16 @@ class Asking:
             address=call.address,
             databases=call.databases,
             subject=call.subject,
-            asked=plain(call.asked or {}, self.config.mask()),
+            asked={**plain(call.asked or {}, self.config.mask()), **await _kept(call)},
             key=call.key,
             instance=_instance(),
         )
         before = await self.questions.journal.begin(entry)
-        if before is not None and (before.action, before.databases, before.subject) != (
-            entry.action,
-            entry.databases,
-            entry.subject,
-        ):
+        if before is not None and not await _is_same(before, entry, call):
             raise Refusal(
-                409,
-                f"this Idempotency-Key was used for {before.action} {before.subject}".rstrip(),
-                hint="A key is for one call; for another call take a fresh one.",
+                422,
+                f"this Idempotency-Key was used for another call: {before.action} {before.subject}".rstrip(),
+                hint="A key is for one call with one body; for another call take a fresh one.",
             )
         return entry, before
 
@@ -261,6 +268,19 @@ class Asking:
         if unknown:
             raise Refusal(404, f"there is no database {unknown[0]!r}", hint=f"Known: {', '.join(known)}")
         return tuple(databases) or known
+
+
+async def _kept(call: Call) -> dict[str, str]:
+    """Return what tells the body of a call with a key from another; it may hold secrets, so it is hashed like one."""
+    return {"body": await asyncio.to_thread(hashed, call.body)} if call.key else {}
+
+
+async def _is_same(before: Entry, entry: Entry, call: Call) -> bool:
+    """Say whether a call is the one with which its key was used before."""
+    if (before.action, before.databases, before.subject) != (entry.action, entry.databases, entry.subject):
+        return False
+    kept = str((before.asked or {}).get("body", ""))
+    return not is_hash(kept) or await asyncio.to_thread(matches, call.body, kept)
 
 
 def _instance() -> str:

@@ -86,11 +86,18 @@ class PlanBody(Body):
     databases: Words = []
 
 
+Agreed = Annotated[
+    str,
+    Field(max_length=64, pattern=r"^[0-9a-f]*$", description="The `mark` of the plan; any other is refused (409)."),
+]
+
+
 class UpgradeBody(Body):
     """Up to where: by default to the head of every database."""
 
     targets: Targets = []
     databases: Words = []
+    agreed: Agreed = ""
 
 
 class DowngradeBody(Body):
@@ -98,6 +105,7 @@ class DowngradeBody(Body):
 
     targets: Annotated[Targets, Field(min_length=1)]
     databases: Words = []
+    agreed: Agreed = ""
     confirm: Confirm = ""
 
 

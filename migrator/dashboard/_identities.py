@@ -58,13 +58,18 @@ class Identities:
         self._was_open = False
 
     async def of(self, request: "Request", *, proxied: bool) -> Identity:
-        """Return who asks; `proxied` says that a trusted proxy does. Raises Refusal (401, 403, 429, 503)."""
+        """Return who asks; `proxied` says that a trusted proxy does. Raises Refusal (401, 403, 429, 503).
+
+        `request.state.by_token` is set where it came from a token in the header of this call.
+        """
         if self._identify is not None and (known := self._identify(request)) is not None:
             return known
         header = request.headers.get("authorization", "")
         scheme, _, said = header.partition(" ")
         if scheme.lower() == "bearer" and said.startswith(f"{PREFIX}_"):
-            return await self._with_token(said.strip(), _address(request))
+            found = await self._with_token(said.strip(), _address(request))
+            request.state.by_token = True
+            return found
         if scheme.lower() == "basic" and self._web.users:
             return await self._with_basic(said, _address(request))
         if proxied and self._web.user_header in request.headers:

@@ -75,12 +75,9 @@ def refuse_strangers(request: "Request", web: "Web") -> None:
 
 
 def refuse_forgery(request: "Request", web: "Web") -> None:
-    """Refuse a change that another site makes a browser ask for.
-
-    No other site can make it send a header of its own, such as Authorization with a token.
-    """
+    """Refuse a change that another site makes a browser ask for."""
     headers = request.headers
-    if request.method in _SAFE or (_has_token(headers) and "cookie" not in headers):
+    if request.method in _SAFE:
         return
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
@@ -91,8 +88,9 @@ def refuse_forgery(request: "Request", web: "Web") -> None:
         raise Refusal(403, "another site asked for this", hint="Open the page itself and press the button there.")
 
 
-def _has_token(headers: Headers) -> bool:
-    return headers.get("authorization", "").lower().startswith("bearer ")
+def has_token(request: "Request") -> bool:
+    """Say whether a call carries a token in its header, which no other site can make a browser send."""
+    return request.headers.get("authorization", "").lower().startswith("bearer ")
 
 
 def _same(origin: str, host: str) -> bool:

@@ -190,6 +190,7 @@ class Plan(Document):
     steps: list[Step]
     notes: list[str]
     forecasts: list[Forecast]
+    mark: str = Field(description="Sent as `agreed`, it lets this plan run and no other.")
 
 
 class Token(Document):

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from migrator.core.agreement import mark
 from migrator.core.revision import Direction
 from migrator.dashboard import _bodies as bodies
 from migrator.dashboard import _documents as documents
@@ -34,19 +35,27 @@ async def plan(body: bodies.PlanBody, act: Act, asking: Ask) -> JSONResponse:
     """
     outcome = await act("").plan(Direction(body.direction), body.targets, body.databases)
     told = outcome.as_dict()
-    return answer(asking, {"steps": told["plan"], "notes": told["notes"], "forecasts": told.get("forecasts", [])})
+    return answer(
+        asking,
+        {
+            "steps": told["plan"],
+            "notes": told["notes"],
+            "forecasts": told.get("forecasts", []),
+            "mark": mark(outcome.plan),
+        },
+    )
 
 
 @router.post("/upgrade", **BEGUN)
 async def upgrade(body: bodies.UpgradeBody, request: Request, act: Act) -> JSONResponse:
     """Begin to apply revisions up to the targets."""
-    return begun(request, await act("").upgrade(body.targets, body.databases))
+    return begun(request, await act("").upgrade(body.targets, body.databases, body.agreed))
 
 
 @router.post("/downgrade", **BEGUN)
 async def downgrade(body: bodies.DowngradeBody, request: Request, act: Act) -> JSONResponse:
     """Begin to take revisions down to the targets."""
-    return begun(request, await act(body.confirm).downgrade(body.targets, body.databases))
+    return begun(request, await act(body.confirm).downgrade(body.targets, body.databases, body.agreed))
 
 
 @router.post("/verify", **BEGUN)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from migrator.dashboard._identities import COOKIE, SESSION, Identities, check_token
-from migrator.dashboard._peers import refuse_forgery, settle
+from migrator.dashboard._peers import has_token, refuse_forgery, settle
 from migrator.dashboard._problems import Refusal, of_refusal, problem, route_of, wants_page
 from migrator.dashboard.pages_problem import told
 
@@ -77,10 +77,13 @@ class Security:
     async def _answered(self, answer: "_Answer", receive: "Receive", *, proxied: bool) -> None:
         request = answer.request
         try:
-            refuse_forgery(request, self._asking.config.web)
+            if not has_token(request):
+                refuse_forgery(request, self._asking.config.web)
             path = route_of(request)
             if path not in OPEN and not path.startswith("/static/"):
                 request.state.identity = await self._identities.of(request, proxied=proxied)
+            if not getattr(request.state, "by_token", False):  # a token that is nobody's proves nothing
+                refuse_forgery(request, self._asking.config.web)
             body = await _body(request, receive)
             await self._app(request.scope, _again(body, receive), answer.send)
         except Refusal as refusal:

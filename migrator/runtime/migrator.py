@@ -62,7 +62,8 @@ class Migrator(Questions):
 
         `databases` narrows the scope; cross links may still bring in others. `force` runs applied revisions again.
         `agreed` is the `core.agreement.mark` of a plan: under the lock any other is refused, and so is one that changes
-        other databases than those `within` which whoever asks must stay, () for all.
+        other databases than those `within` which whoever asks must stay, () for all. A dry run of an agreed plan
+        compares the two and forecasts nothing.
         Raises RunFailed with what was done before it, PlanRefused, TargetError, LockHeld and so on.
         """
         from migrator.core import plan as planning
@@ -83,7 +84,7 @@ class Migrator(Questions):
 
         reach = _reach(history, scope)
         if dry_run or self.config.dry_run:
-            return await self._only_plan(plan, history, reach, scripts)
+            return await self._only_plan(plan, history, reach, scripts, run=not agreed)
         return await self._deployment().carry_out("upgrade", plan, history, reach, scripts=scripts)
 
     async def downgrade(
@@ -115,7 +116,7 @@ class Migrator(Questions):
 
         everything = tuple(self.config.databases)
         if dry_run or self.config.dry_run:
-            return await self._only_plan(plan, history, everything)
+            return await self._only_plan(plan, history, everything, run=not agreed)
         return await self._deployment().carry_out("downgrade", plan, history, everything, stored=True)
 
     async def run(

@@ -11,6 +11,7 @@ from tests.acceptance._look import documents, relations, runs
 from tests.acceptance._project import Project
 from tests.acceptance.test_batch_errors import TABLE
 from tests.dashboard._api import Api
+from tests.dashboard._server import bearer, make_token
 from tests.dashboard.conftest import Served
 
 SKIPS = """
@@ -74,9 +75,17 @@ def test_a_key_does_it_once(shop: Project, served: Served, client: httpx2.Client
     again = api.post("/api/upgrade", {"targets": ["a1"]}, 202, **key)
     assert again["entry_id"] == first["entry_id"]
     assert len(runs(shop.urls["main"])) == 1
-    for path, body in (("/api/upgrade", {"targets": ["b2"]}), ("/api/downgrade", {"targets": ["a1"]})):
-        refused = api.post(path, body, 409, **key)
-        assert refused["detail"] == "this Idempotency-Key was used for upgrade a1"
+    written = client.post(
+        f"{api.url}/api/upgrade", content='{ "targets":["a1"] }', headers={**key, "content-type": "application/json"}
+    )
+    assert written.json()["entry_id"] == first["entry_id"]  # the same document
+    for path, body in (
+        ("/api/upgrade", {"targets": ["b2"]}),
+        ("/api/upgrade", {"targets": ["a1"], "agreed": "ab12"}),
+        ("/api/downgrade", {"targets": ["a1"]}),
+    ):
+        refused = api.post(path, body, 422, **key)
+        assert refused["detail"] == "this Idempotency-Key was used for another call: upgrade a1"
     assert [entry["entry_id"] for entry in api.get("/api/audit")["entries"]] == [first["entry_id"]]
 
 
@@ -246,3 +255,82 @@ def test_roles(shop: Project, served: Served, client: httpx2.Client) -> None:
     for method, path, body in [operators[0], operators[1], admins[1], admins[4], admins[5]]:
         assert "read-only" in closed.send(method, path, 403, json=body)["detail"], path
     assert len(runs(shop.urls["main"])) == 1
+
+
+def test_a_key_and_other_parameters(shop: Project, served: Served, client: httpx2.Client) -> None:
+    """Another value of a parameter is another call, and no value can be read in the audit."""
+    path = shop.revision("main", "greet", upgrade="pass", repeatable=True)
+    head, rest = path.read_text("utf-8").split("async def", 1)
+    params = "from dataclasses import dataclass\n@dataclass\nclass Params:\n    password: str\n\n\n"
+    path.write_text(f"{head}{params}async def{rest}", "utf-8")
+    api = Api(client, served(shop))
+    key = {"Idempotency-Key": "nightly"}
+    body = {"names": ["greet"], "params": {"password": "hunter2"}}
+    api.ended(api.post("/api/run", body, 202, **key))
+    assert "hunter2" not in str(api.get("/api/audit"))
+    api.post("/api/run", body, 202, **key)
+    api.post("/api/run", {**body, "params": {"password": "hunter3"}}, 422, **key)
+    assert len(runs(shop.urls["main"])) == 1
+
+
+def test_what_was_agreed(both: Project, served: Served, client: httpx2.Client) -> None:
+    """A plan has a mark: sent as `agreed`, that plan runs once, and the same call again is refused with 409."""
+    both.tables("main", "a1", "b2", "c3")
+    both.collection("events", "e1")
+    both.good("upgrade")
+    api = Api(client, served(both))
+    for database, targets, left in (("main", ["-1"], ["a1", "b2"]), ("events", ["-1"], [])):
+        body = {"targets": targets, "databases": [database]}
+        seen = api.post("/api/plan", {"direction": "downgrade", **body})
+        assert len(seen["steps"]) == 1
+        api.ended(api.post("/api/downgrade", {**body, "agreed": seen["mark"]}, 202))
+        refused = api.post("/api/downgrade", {**body, "agreed": seen["mark"]}, 409 if left else 404)  # nothing is left
+        assert refused["state"] == "Nothing was changed."
+        lines = api.get(f"/api/databases/{database}")["lines"]
+        assert [line["revision"] for line in lines if line["state"] == "applied"] == left
+    seen = api.post("/api/plan", {"direction": "upgrade"})
+    both.tables("main", "d4")
+    file = both.revisions("main") / "d4.py"
+    file.write_text(file.read_text("utf-8").replace("down_revision = None", "down_revision = 'c3'"), "utf-8")
+    refused = api.post("/api/upgrade", {"agreed": seen["mark"]}, 409)
+    assert "the plan is not the one that was agreed to" in refused["detail"]
+    newest = api.get("/api/audit")["entries"][0]
+    assert (newest["action"], newest["word"]) == ("upgrade", "failed")
+    seen = api.post("/api/plan", {"direction": "upgrade"})
+    api.ended(api.post("/api/upgrade", {"agreed": seen["mark"]}, 202))
+
+
+def test_forged_with_any_token(shop: Project, served: Served, client: httpx2.Client) -> None:
+    """Behind a trusted proxy a made-up token lets no other site in; a real one needs no proof of where it is sent."""
+    token = make_token(shop, "ci")
+    url = served(shop, '[web]\ntrusted_proxies = ["127.0.0.1"]\ngroups = {sre = "admin"}\n')
+    ann = {"x-forwarded-user": "ann", "x-forwarded-groups": "sre"}
+    forged = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    for word in ("x", "mgr_x", "mgr_0000_x"):
+        made_up = {"authorization": f"Bearer {word}"}
+        for more in ({}, {"cookie": "a=b"}):
+            answer = client.post(f"{url}/api/upgrade", json={}, headers={**ann, **forged, **made_up, **more})
+            assert answer.status_code in (401, 403), answer.text
+    answer = client.post(f"{url}/api/upgrade", json={}, headers={**forged, **bearer(token)})
+    assert answer.status_code == 202
+    answer = client.post(f"{url}/logout", headers={**forged, "authorization": "Bearer x"})
+    assert answer.status_code == 403
+
+
+def test_half_applied_above(both: Project, served: Served, client: httpx2.Client) -> None:
+    """What a failed child may have left keeps its parent, on both databases, whatever the link between them."""
+    both.tables("main", "a1")
+    both.collection("events", "e1")
+    both.good("upgrade")
+    both.revision("main", "b2", "a1", upgrade='await ctx.execute("CREATE TABLE b2 ()")\n1 / 0', transaction=False)
+    insert = 'await ctx.db.c_e2.insert_one({"a": 1})\n1 / 0'
+    both.revision("events", "e2", "e1", upgrade=insert, transaction=False, depends_on=["main:a1"])
+    assert both.run("upgrade", "main:head").exit_code == 1
+    assert both.run("upgrade", "events:head").exit_code == 1
+    for target, child in (("main:-1", "b2"), ("events:-1", "e2")):
+        refused = both.run("downgrade", target, "--json")
+        assert refused.exit_code == 14
+        assert f"{child} (Title of {child}) depends on what is to go down" in refused.error()["message"]
+    run = next(each for each in both.good("runs", "--json").json()["runs"] if each["revision"] == "b2")
+    both.good("resolve", run["run_id"], "--mark-rolled-back", "--reason", "dropped by hand")
+    assert "e2 (Title of e2) depends" in both.run("downgrade", "main:-1").stderr
