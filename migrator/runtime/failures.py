@@ -96,12 +96,25 @@ class Unanswered(Exception):
 
 
 def said(error: BaseException, path: str) -> str:
-    """Return an error in one line, with the line of the revision file where the traceback has one."""
+    """Return an error in one line, with the line of the revision file where its traceback, or its causes', has one."""
     name = "" if isinstance(error, MigratorError) else f"{type(error).__name__}: "
     text = str(error).splitlines()[0] if str(error) else ""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    where = f"{path}:{lines[-1]}: " if lines and not text.startswith(path) else ""
+    line = None if text.startswith(path) else _line_of(error, path)
+    where = f"{path}:{line}: " if line else ""
     return f"{where}{name}{text}".rstrip(": ")
+
+
+def _line_of(error: BaseException, path: str) -> int | None:
+    """Return the last line of a file in the traceback of an error, else in that of its cause."""
+    seen: list[BaseException] = []
+    found: BaseException | None = error
+    while found is not None and not any(found is each for each in seen):
+        lines = [line for frame, line in traceback.walk_tb(found.__traceback__) if frame.f_code.co_filename == path]
+        if lines:
+            return lines[-1]
+        seen.append(found)
+        found = found.__cause__
+    return None
 
 
 def explained(
