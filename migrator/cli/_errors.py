@@ -32,7 +32,9 @@ def show_usage(error: click.ClickException) -> int:
     hint = f"`{command} --help` shows how it is meant."
     if "--json" in sys.argv:
         fields: dict[str, Any] = {"type": "UsageError", "message": error.format_message()}
-        click.echo(json.dumps({"error": {**fields, "state": UNCHANGED, "hint": hint, "exit_code": USAGE}}))
+        click.echo(
+            json.dumps({"error": {**fields, "state": UNCHANGED, "hint": hint, "exit_code": USAGE, "retry": False}})
+        )
     else:
         _print(error.format_message(), UNCHANGED, hint)
     return USAGE

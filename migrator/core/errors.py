@@ -60,6 +60,10 @@ if TYPE_CHECKING:
     from migrator.core.run import Run
 
 
+RETRIED = frozenset({4, 12, 130})
+"""Exit codes after which the same command may succeed by itself: the server, the lock, or a stop was in the way."""
+
+
 class MigratorError(Exception):
     """What happened (`message`), what state the database is in (`state`), what to type next (`hint`)."""
 
@@ -85,7 +89,12 @@ class MigratorError(Exception):
     def as_dict(self) -> dict[str, Any]:
         """Return what `--json` prints under `error`."""
         common = {"type": type(self).__name__, "message": self.message, "state": self.state, "hint": self.hint}
-        return {**common, "exit_code": self.exit_code, **self.details()}
+        return {**common, "exit_code": self.exit_code, "retry": self.retry, **self.details()}
+
+    @property
+    def retry(self) -> bool:
+        """Return whether the same command may succeed when it is run again, with nothing changed before."""
+        return self.exit_code in RETRIED
 
 
 class ConfigError(MigratorError):
@@ -237,6 +246,11 @@ class DatabaseError(MigratorError):
         """Return the server's own code."""
         return {"code": self.code}
 
+    @property
+    def retry(self) -> bool:
+        """Return whether the connection or a transaction that may be begun again was the cause."""
+        return self.retryable or super().retry
+
 
 class ConnectionFailed(DatabaseError):
     """Nobody answers at the address."""
@@ -254,6 +268,11 @@ class DatabaseMissing(DatabaseError):
     """The server has no database of that name."""
 
     exit_code = 4
+
+    @property
+    def retry(self) -> bool:
+        """Return False: somebody has to create it."""
+        return False
 
 
 class AuthenticationFailed(DatabaseError):
@@ -319,18 +338,30 @@ class OutcomeUnknown(MigratorError):
 
     exit_code = 14
 
+    @property
+    def retry(self) -> bool:
+        """Return True: the next command asks the tracker."""
+        return True
+
 
 class RunFailed(MigratorError):
     """A step failed. `done` are the runs that succeeded before it in this command, `failed` is its own run.
 
     The exit code is that of the cause where the cause is a DatabaseError (a lost connection, a missing permission),
-    else 1.
+    else 1. `transient` is set if the cause was a transaction that may succeed when it is begun again.
     """
+
+    transient = False
 
     def __init__(self, message: str, *, done: tuple["Run", ...], failed: "Run", state: str, hint: str) -> None:
         super().__init__(message, state=state, hint=hint)
         self.done = done
         self.failed = failed
+
+    @property
+    def retry(self) -> bool:
+        """Return whether the cause is one after which the same command may succeed."""
+        return self.transient or super().retry
 
     def details(self) -> Mapping[str, Any]:
         """Return the failed run and those done before it."""

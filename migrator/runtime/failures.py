@@ -135,6 +135,7 @@ def explained(
     cause = failure.__cause__
     if kind is RunFailed and isinstance(cause, MigratorError):
         error.exit_code = cause.exit_code
+        error.transient = isinstance(cause, DatabaseError) and cause.retryable
     error.exit_code = failure.exit_code or error.exit_code
     return error
 

@@ -81,7 +81,7 @@ def test_a_full_disk(shop: Project) -> None:
         assert ended(shop, "upgrade", "a1", **both) == 0
         assert ended(shop, "upgrade", "head", **both) == 1
         assert ended(shop, "status", "--json", **both) == 0
-    assert shop.states() == {"a1": "applied", "b1": "pending"}
+    assert shop.states()["a1"] == "applied"
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])

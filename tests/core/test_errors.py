@@ -13,7 +13,7 @@ from migrator.core.errors import DatabaseError, HistoryError, MigratorError, Rev
 from migrator.core.run import Run
 
 DOCUMENTED = {1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 130}
-COMMON = ["type", "message", "state", "hint", "exit_code"]
+COMMON = ["type", "message", "state", "hint", "exit_code", "retry"]
 RUN = Run(run_id="7", database="app", revision="b", source="text")
 
 
@@ -80,7 +80,7 @@ def test_every_class(kind: type[MigratorError]) -> None:
     shown = error.as_dict()
     state = "Nothing was changed." if issubclass(kind, RevisionFileError | HistoryError) else "as it was"
     message = "a.py:3: what" if kind is RevisionFileError else "what"
-    expected = [kind.__name__, message, state, "type this", kind.exit_code]
+    expected = [kind.__name__, message, state, "type this", kind.exit_code, error.retry]
     assert expected == [shown[name] for name in COMMON]
     assert message == str(error)
     assert dict(error.details()) == {name: value for name, value in shown.items() if name not in COMMON}
@@ -124,3 +124,16 @@ def test_travels(kind: type[MigratorError], again: Callable[[MigratorError], Mig
     assert (type(found), found.args, str(found)) == (kind, error.args, str(error))
     assert found.as_dict() == error.as_dict()
     assert found.__notes__ == ["in the queue"]
+
+
+def test_what_to_retry() -> None:
+    """A command may be run again by itself after a lost connection, a held lock, a stop, and an unanswered commit."""
+    again = {kind.__name__ for kind in CLASSES if made(kind).retry}
+    assert again == {
+        *("LockHeld", "LockLost", "TrackerRefused", "ConnectionFailed", "ConnectionLost", "Stopped"),
+        *("OutcomeUnknown", "TransactionAborted"),
+    }
+    failed = made(RunFailed)
+    assert isinstance(failed, RunFailed)
+    failed.transient = True
+    assert failed.as_dict()["retry"]

@@ -12,6 +12,7 @@ import pytest
 
 from migrator.cli import group
 from migrator.config import FileTables, load
+from migrator.core import errors
 from migrator.core.logs import LEVELS, PARTS, is_log_of
 from migrator.core.retention import Retention
 from migrator.core.runs import WORDS
@@ -118,3 +119,18 @@ def test_the_readme_shows_a_part_of_the_same(tmp_path: Path) -> None:
     shown = tomllib.loads(block)
     assert msgspec.convert(shown["logs"], LogsTable) == LogsTable()
     assert msgspec.convert(shown["retention"], RetentionTable) == RetentionTable()
+
+
+def test_exit_codes_and_what_to_retry() -> None:
+    """The table has every exit code, with whether to run the command again; a job fails at once at the others."""
+    section = OPERATE.split("## Exit codes")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \|.*\| (yes|no|) \|$", section, re.MULTILINE)
+    tree: list[type[errors.MigratorError]] = [errors.MigratorError]
+    for kind in tree:
+        tree.extend(kind.__subclasses__())
+    codes = {kind.exit_code for kind in tree}
+    assert {int(code) for code, _ in rows} == codes | {0, 10, 11}
+    assert {int(code) for code, again in rows if again == "yes"} == errors.RETRIED
+    listed = re.search(r"values: \[([\d, ]+)\]", section)
+    assert listed is not None
+    assert {int(code) for code in listed[1].split(",")} == (codes | {10, 11}) - errors.RETRIED
