@@ -6,9 +6,13 @@ the type of its values changes, so that a range from its first to its last value
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any, TypeVar
+from uuid import UUID
 
+from bson import Code, Decimal128, MaxKey, MinKey, ObjectId, Timestamp
 from pymongo import ReadPreference, UpdateOne
 from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.asynchronous.database import AsyncDatabase
@@ -21,6 +25,24 @@ from migrator.core.errors import UsageError
 T = TypeVar("T")
 SAMPLE = 64
 """Keys that are sampled for each slice of a split."""
+
+LOOKS = 3
+"""How often documents are counted, where others write meanwhile, before they count as left out."""
+
+_BRACKETS: tuple[tuple[tuple[type, ...], str], ...] = (
+    ((Code,), ""),  # which is a str, too
+    ((bool,), "bool"),
+    ((int, float, Decimal128), "number"),
+    ((str,), "string"),
+    ((ObjectId,), "id"),
+    ((datetime,), "date"),
+    ((bytes, UUID), "binary"),
+    ((Timestamp,), "timestamp"),
+    ((Mapping,), "object"),
+    ((type(None),), "null"),
+)
+_SURE = ("bool", "number", "string", "id", "date", "binary", "timestamp")
+"""Types of which a filter finds what the index has; of others that is checked, page by page."""
 
 _PARTIAL = ("sparse", "partialFilterExpression", "hidden")
 _SIZE: list[dict[str, Any]] = [
@@ -54,6 +76,8 @@ class MongoWalk:
             return Extent(rows=0, row_bytes=0.0, high=None)
         backwards = [(name, -1) for name in self._key]
         last = await self._ask("find the last key", lambda: self._first(self._keys().sort(backwards)))
+        first = await self._ask("find the first key", lambda: self._first(self._keys()))
+        self._need_ranges(first, last)
         rows, size = await self._ask("read the collection's statistics", self._size)
         high = None if last is None else tuple(last["key"])
         return Extent(rows=rows, row_bytes=size / rows if rows else 0.0, high=high)
@@ -102,7 +126,10 @@ class MongoWalk:
         last, size = (first, 1) if low["place"] == 0 or limit == 1 else await self._reach(first, upto, limit)
         if len(self._key) == 1:
             last, size = await self._of_one_type(first, last, size)
-        return self._made(first, last, size)
+        page = self._made(first, last, size)
+        if not all(_bracket(each) in _SURE for each in (*first, *last)):
+            await self._need_all(first, last, size)
+        return page
 
     async def _alone(self, position: Position) -> Page | None:
         shown = {"same": {"$eq": [self._values, {"$literal": list(position)}]}}
@@ -110,9 +137,15 @@ class MongoWalk:
         return self._made(position, position, 1) if found is not None and found["same"] else None
 
     def _made(self, first: Position, last: Position, size: int) -> Page:
+        where = self._inside(first, last)
+        ends = (first, last) if len(self._key) > 1 else (first[0], last[0])
+        return Page(ends[0], ends[1], last, size, {"$and": [where, self._where]} if self._where else where)
+
+    def _inside(self, first: Position, last: Position) -> dict[str, Any]:
+        """Return the filter of a page."""
         if len(self._key) > 1:
-            return Page(first, last, last, size, self._narrowed(self._spanned(first, last)))
-        return Page(first[0], last[0], last, size, self._narrowed({self._key[0]: _range(first, last)}))
+            return self._spanned(first, last)
+        return {self._key[0]: _range(first, last) if _bracket(first[0]) else {"$eq": first[0]}}
 
     async def _next(self, after: Position | None, upto: Position) -> Mapping[str, Any] | None:
         """Return the first key behind `after`, and where it stands beside `upto`."""
@@ -138,14 +171,46 @@ class MongoWalk:
 
     async def _of_one_type(self, first: Position, last: Position, size: int) -> tuple[Position, int]:
         """Return the end and the size of a page, cut where the type of its key changes."""
-        if type(first[0]) is type(last[0]) and first[0] == first[0]:  # NaN is not, and has a range of its own
+        kind = _bracket(first[0])
+        if not kind:
+            return first, 1
+        if kind == _bracket(last[0]):
             return last, size
         name, backwards = self._key[0], [(self._key[0], -1)]
-        if await self._first(self._keys({name: _range(first, last)}).sort(backwards)) is not None:
-            return last, size
         same = {name: {"$gte": first[0]}}
         end = await self._first(self._keys(same).sort(backwards))
         return (first if end is None else tuple(end["key"])), await self._rows.count_documents(same, limit=size)
+
+    async def _need_all(self, first: Position, last: Position, size: int) -> None:
+        """Compare the documents that the index has from first to last with those that the page's filter finds.
+
+        Raises UsageError where they are not the same; others may write meanwhile, so it looks several times.
+        """
+        shown = {"place": {"$cmp": [self._values, {"$literal": list(last)}]}}
+        for _ in range(LOOKS):
+            named = await self._rows.count_documents(self._inside(first, last))
+            keys = self._keys(**shown).min(self._at(first)).limit(max(size, named) + 1)
+            seen = len([row async for row in keys if row["place"] <= 0])
+            if seen == named:
+                return
+        raise UsageError(
+            f"the batch of {self.source} from {first!r} to {last!r} has {seen} documents, and a filter finds {named}",
+            state="Nothing of this batch was changed.",
+            hint='Walk along another unique index: `key=("a", "b")`.',
+        )
+
+    def _need_ranges(self, *ends: Mapping[str, Any] | None) -> None:
+        """Refuse a key that is the smallest or the largest value of all: a range with it has values of all types, and
+        the server finds nothing at the very end of an index.
+        """
+        for kind, end in zip((MinKey, MaxKey), ends, strict=True):
+            if end is not None and all(isinstance(value, kind) for value in end["key"]):
+                raise UsageError(
+                    f"{self.source} has a document whose {', '.join(self._key)} is {kind.__name__}, "
+                    "and no range of a filter has that value alone",
+                    state="Nothing was changed by it.",
+                    hint="Change or delete that document, or walk along another unique index.",
+                )
 
     def _spanned(self, first: Position, last: Position) -> dict[str, Any]:
         """Return the filter of a page of a key of several fields.
@@ -155,9 +220,6 @@ class MongoWalk:
         """
         whole = [{"$gte": [self._values, _literal(*first)]}, {"$lte": [self._values, _literal(*last)]}]
         return {"$or": list(_between(self._key, first, last)), "$expr": {"$and": whole}}
-
-    def _narrowed(self, inside: dict[str, Any]) -> dict[str, Any]:
-        return {"$and": [inside, self._where]} if self._where else inside
 
     def _keys(self, wanted: Mapping[str, Any] | None = None, **shown: Any) -> AsyncCursor[dict[str, Any]]:
         """Return keys in order; a value that is missing is null, as in the index."""
@@ -207,6 +269,14 @@ class MongoWalk:
     async def _ask(self, doing: str, question: Callable[[], Awaitable[T]]) -> T:
         with translated(f"{self.source}: {doing}"):
             return await patiently(question)
+
+
+def _bracket(value: Any) -> str:
+    """Return which values a filter compares with this one; "" for one that is found by itself only."""
+    kind = next((name for types, name in _BRACKETS if isinstance(value, types)), "")
+    if kind == "number" and (value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)).is_nan():
+        return "nan"
+    return kind
 
 
 def _range(first: Position, last: Position) -> dict[str, Any]:

@@ -1,7 +1,12 @@
 """The way along a table's key: pages by keyset, never by offset, so that each costs the same."""
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
+from uuid import UUID
 
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._queries import decoded, identifier
@@ -36,6 +41,37 @@ _SIZE = """
 
 SAMPLE = 50_000
 """Rows that are looked at to cut the keys into slices."""
+
+SURE = (int, str, bool, bytes, float, UUID, date)
+"""The types of values that the driver sends as what it received; of others that is checked, page by page."""
+
+_PLAIN = (Decimal, time, IPv4Address, IPv6Address, IPv4Interface, IPv6Interface, IPv4Network, IPv6Network)
+_EXACT = "migrator_key_"
+"""The beginning of the name of a column with the exact text of a key's value, in rows whose key may lose something."""
+
+_KEEPS = re.compile(
+    r"smallint|integer|bigint|oid|boolean|text|character.*|name|bytea|uuid|real|double precision|numeric.*"
+)
+_ENDLESS = ("infinity", "-infinity")
+
+
+class Text(str):
+    """A value of a key as text, because the driver would send another one for it."""
+
+    __slots__ = ()
+
+
+def handed_out(value: Any, text: str) -> Any:
+    """Return what a script gets for a value of a key: the driver's own, or text where that may not be the same again.
+
+    asyncpg has one value for the last day that Python knows and for infinity, and one for the first day and -infinity;
+    an interval loses its months.
+    """
+    if isinstance(value, date):
+        ends = (type(value).min, type(value).max)
+        special = value.replace(tzinfo=None) in ends if isinstance(value, datetime) else value in ends
+        return Text(text) if special and text not in _ENDLESS else value
+    return value if isinstance(value, (*SURE, *_PLAIN)) else Text(text)
 
 
 class PostgresWalk:
@@ -81,9 +117,10 @@ class PostgresWalk:
         names = self._names()
         columns = ", ".join(names)
         ends = [
-            *(f"first_value({name}) OVER whole" for name in names),
-            *(f"last_value({name}) OVER whole" for name in names),
-            *(f"last_value({name}::text) OVER whole" for name in names),
+            f"{end}_value({name}{cast}) OVER whole AS {name}"
+            for cast in ("", "::text")
+            for end in ("first", "last")
+            for name in names
         ]
         text = f"""
             SELECT count(*) OVER whole, {", ".join(ends)}
@@ -92,20 +129,46 @@ class PostgresWalk:
             WINDOW whole AS (ORDER BY {columns} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
              LIMIT 1
         """  # noqa: S608 - quoted identifiers and a number
-        rows = await self._fetch(text, args, "find the next rows")
+        rows = await self._fetch(text, args, f"find the next rows of {self.source}")
         if not rows:
             return None
         count, *rest = tuple(rows[0])
         width = len(names)
-        first, last, reached = rest[:width], rest[width : 2 * width], tuple(rest[2 * width :])
+        values, texts = rest[: 2 * width], rest[2 * width :]
+        ends = [handed_out(value, text) for value, text in zip(values, texts, strict=True)]
+        inside = self._inside(ends)
+        if any(isinstance(end, Text) or not isinstance(end, SURE) for end in ends):
+            await self._need_all(condition, args, inside, ends, texts)
         return Page(
-            first=first[0] if width == 1 else tuple(first),
-            last=last[0] if width == 1 else tuple(last),
-            upto=reached,
+            first=ends[0] if width == 1 else tuple(ends[:width]),
+            last=ends[1] if width == 1 else tuple(ends[width:]),
+            upto=tuple(texts[width:]),
             size=count,
-            where=self._between(columns, width),
-            args=(*first, *last),
+            where=f"{inside} AND ({self._where})" if self._where else inside,
+            args=tuple(ends),
         )
+
+    async def _need_all(self, condition: str, args: Position, inside: str, ends: list[Any], texts: list[str]) -> None:
+        """Compare, in one snapshot, the rows that the walk sees with those that the page names as the driver sends it.
+
+        Raises UsageError where they are not the same.
+        """
+        (names, width), shift = (self._names(), len(self._key)), len(args) + len(texts)
+        seen = f"{condition} AND ({', '.join(names)}) <= ({self._places(1 + len(args) + width)})"
+        seen += f" AND ({', '.join(names)}) >= ({self._places(1 + len(args))})"
+        named = re.sub(r"\$(\d+)", lambda place: f"${int(place[1]) + shift}", inside)
+        text = f"""
+            SELECT (SELECT count(*) FROM {self._table} WHERE {seen}) AS seen,
+                   (SELECT count(*) FROM {self._table} WHERE {named}) AS named
+        """  # noqa: S608 - quoted identifiers
+        (found,) = await self._fetch(text, (*args, *texts, *ends), "compare the rows of a batch")
+        if found["seen"] != found["named"]:
+            raise UsageError(
+                f"the batch of {self.source} from {', '.join(texts[:width])} to {', '.join(texts[width:])} has "
+                f"{found['seen']} rows, and {found['named']} once its key ({self._kinds()}) has passed the driver",
+                state="Nothing of this batch was changed.",
+                hint='Walk along another unique key: `key=("a", "b")`.',
+            )
 
     async def split(self, upto: Position, parts: int) -> Sequence[Position]:
         """Return the ends of slices: quantiles of the key; of a large table from a sample, which costs no full scan."""
@@ -127,6 +190,9 @@ class PostgresWalk:
         """Return the rows of a page, locked against other writers until the batch ends."""
         wanted = "*" if not columns else ", ".join(dict.fromkeys([*self._names(), *map(identifier, columns)]))
         order = ", ".join(self._names())
+        wanted = ", ".join(
+            [wanted, *(f"{name}::text AS {_EXACT}{n}" for n, name in enumerate(self._names()) if self._odd)]
+        )
         text = f"SELECT {wanted} FROM {self._table} WHERE {page.where} ORDER BY {order} FOR NO KEY UPDATE"  # noqa: S608
         return await self._link.fetch(text, page.args, "read the rows of the batch")
 
@@ -134,10 +200,14 @@ class PostgresWalk:
         """Write buffered changes, one pipelined command for each set of columns."""
         groups: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
         for row, values in changes:
-            groups.setdefault(tuple(values), []).append((*values.values(), *(row[name] for name in self._key)))
+            names = [f"{_EXACT}{number}" for number in range(len(self._key))] if self._odd else self._key
+            key = tuple(row[name] for name in names)
+            groups.setdefault(tuple(values), []).append((*values.values(), *key))
         for columns, rows in groups.items():
             sets = ", ".join(f"{identifier(name)} = ${place}" for place, name in enumerate(columns, 1))
-            matches = " AND ".join(f"{name} = ${place}" for place, name in enumerate(self._names(), len(columns) + 1))
+            places = enumerate(self._types, len(columns) + 1)
+            keys = [f"${place}::text::{kind}" if self._odd else f"${place}" for place, kind in places]
+            matches = " AND ".join(f"{name} = {place}" for name, place in zip(self._names(), keys, strict=True))
             text = f"UPDATE {self._table} SET {sets} WHERE {matches}"  # noqa: S608 - quoted identifiers
             await self._link.execute_many(text, rows, "write the rows of the batch")
 
@@ -172,17 +242,28 @@ class PostgresWalk:
                 hint="Correct the name, with its schema where that is not in the search path.",
             )
 
+    def _kinds(self) -> str:
+        return ", ".join(f"{name} {kind}" for name, kind in zip(self._key, self._types, strict=True))
+
+    @property
+    def _odd(self) -> bool:
+        """Say whether the driver may send another value than it received for a column of the key."""
+        return not all(_KEEPS.fullmatch(kind) for kind in self._types)
+
     def _names(self) -> list[str]:
         return [identifier(name) for name in self._key]
 
     def _places(self, start: int) -> str:
         return ", ".join(f"${number}::text::{kind}" for number, kind in enumerate(self._types, start))
 
-    def _between(self, columns: str, width: int) -> str:
-        low = ", ".join(f"${number}" for number in range(1, width + 1))
-        high = ", ".join(f"${number}" for number in range(width + 1, 2 * width + 1))
-        inside = f"({columns}) >= ({low}) AND ({columns}) <= ({high})"
-        return f"{inside} AND ({self._where})" if self._where else inside
+    def _inside(self, ends: Sequence[Any]) -> str:
+        """Return the condition of a page, for the ends of its key as they are handed out."""
+        kinds, columns, width = [*self._types, *self._types], ", ".join(self._names()), len(self._key)
+        places = [
+            f"${number}::text::{kind}" if isinstance(end, Text) else f"${number}"
+            for number, (end, kind) in enumerate(zip(ends, kinds, strict=True), 1)
+        ]
+        return f"({columns}) >= ({', '.join(places[:width])}) AND ({columns}) <= ({', '.join(places[width:])})"
 
     async def _fetch(self, text: str, args: Sequence[Any], doing: str) -> list[Any]:
         return await self._link.fetch(text, args, doing, limit=LIMIT)

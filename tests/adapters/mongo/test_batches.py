@@ -11,7 +11,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from bson import Decimal128, ObjectId
+from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
 from migrator.adapters.mongo import _work
 from migrator.adapters.mongo._context import Context
@@ -30,6 +30,8 @@ from tests.adapters.mongo._ground import Ground
 
 MIXED = [float("nan"), -3, 1, 2.5, Decimal128("2.75"), 3, "a", "b", {"x": 1}, {"x": 2}, b"z", ObjectId(), True]
 MIXED += [None, datetime(2020, 1, 1), datetime(2021, 1, 1)]  # noqa: DTZ001 - as pymongo gives them
+MIXED += [Decimal128("Infinity"), Decimal128("-Infinity"), Int64(1 << 60), Timestamp(1, 1), Timestamp(2, 1)]
+MIXED += [Code("a"), Code("b"), Code("a", {"x": 1}), Code("b", {}), Binary(b"z", 128), {"x": Decimal128("NaN")}]
 
 
 @pytest.fixture
@@ -79,10 +81,12 @@ async def _begun(ctx: Context) -> tuple[Ledger, Checkpoint, Checkpoint, Page]:
 ADD = {"$inc": {"n": 1}}
 
 
+@pytest.mark.parametrize("nan", [float("nan"), Decimal128("NaN")], ids=["double", "decimal"])
 @pytest.mark.parametrize("key", ["_id", "k"])
-async def test_a_key_of_all_types(ctx: Context, key: str) -> None:
-    """No value is passed over, whatever its type, by our own filter and by a range that a script writes itself."""
+async def test_a_key_of_all_types(ctx: Context, key: str, nan: Any) -> None:
+    """No value is skipped, whatever its type, by our own filter and by a range that a script writes itself."""
     await ctx.db.things.create_index("k", unique=True)
+    MIXED[0] = nan  # the two are one value of a unique index
     rows = [{"_id": number, "k": 100 - number} | {key: value} for number, value in enumerate(MIXED)]
     await ctx.db.things.insert_many(rows)
     walk, _ = ctx.walk("things", (key,), {"gone": None})
@@ -94,6 +98,39 @@ async def test_a_key_of_all_types(ctx: Context, key: str) -> None:
             own = await ctx.db.things.update_many({key: {"$gte": page.first, "$lte": page.last}}, {"$inc": {"m": 1}})
             assert answer.modified_count == own.modified_count == page.size <= limit
         assert [(row["n"], row["m"]) async for row in ctx.db.things.find()] == [(done, done)] * len(MIXED)
+
+
+@pytest.mark.parametrize("value", [MinKey(), MaxKey()])
+async def test_a_key_without_a_range(ctx: Context, value: Any) -> None:
+    """A value that no filter finds alone is refused before the first batch, with its field and type."""
+    await ctx.db.things.insert_many([{"_id": 1}, {"_id": value}])
+    walk, _ = ctx.walk("things", (), None)
+    with pytest.raises(UsageError, match=f"whose _id is {type(value).__name__}"):
+        await walk.extent()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_odd_values_in_a_compound_key(ctx: Context, limit: int) -> None:
+    """In a key of several fields each of them is found by the filter of its page."""
+    values = [MinKey(), MaxKey(), Regex("a"), Decimal128("NaN"), Code("a"), Code("a", {}), 1, None]
+    await ctx.db.things.create_index([("a", 1), ("b", 1)], unique=True)
+    await ctx.db.things.insert_many([{"a": a, "b": b} for a in values for b in values])
+    await ctx.db.things.delete_many({"$or": [{"a": each, "b": each} for each in (MinKey(), MaxKey())]})
+    walk, _ = ctx.walk("things", ("a", "b"), None)
+    for page in await _pages(walk, limit):
+        assert (await ctx.db.things.update_many(page.where, ADD)).modified_count == page.size
+    wrong = [row async for row in ctx.db.things.find({"n": {"$ne": 1}}, {"_id": 0})]
+    assert wrong == []
+
+
+async def test_a_regular_expression_as_a_key(ctx: Context) -> None:
+    """A value for which the server has no range is a page of its own."""
+    await ctx.db.things.create_index("k", unique=True)
+    await ctx.db.things.insert_many([{"k": value} for value in (1, Regex("a"), Regex("b"), "a")])
+    walk, _ = ctx.walk("things", ("k",), None)
+    for page in await _pages(walk, 10):
+        assert (await ctx.db.things.update_many(page.where, ADD)).modified_count == page.size
+    assert [row["n"] async for row in ctx.db.things.find()] == [1] * 4
 
 
 async def test_a_compound_key_of_all_types(ctx: Context) -> None:
