@@ -1,18 +1,24 @@
 """What SIGTERM, SIGINT and SIGHUP do: the first one cancels the work, the second one ends the process.
 
-The handlers run in the main thread between two bytecodes, so also while the event loop is blocked by Python code.
+The handlers run in the main thread between two bytecodes, so also while the event loop is blocked by Python code. Where
+it is blocked by other code (a driver in C that waits for its server), a thread hears of the second signal.
 Imported before anything else: a signal during start-up is handled, too, and process 1 of a container gets none without.
 """
 
 import os
 import select
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 STOPPED = 130
+PATIENCE = 0.5
+"""Seconds that the main thread gets to handle a second signal itself."""
+
 _SECOND = "a second signal: the process ends now; the next command settles what is left"
 _EARLY = "stopped before anything was changed"
 _LATE = "stopped while the output was being written; the command itself is done"
@@ -27,6 +33,7 @@ class _Handlers:
         self.code = STOPPED
         self.received = 0
         self.ended = False
+        self.handled = 0
         self.installed: dict[int, Any] = {}
 
     def install(self) -> None:
@@ -46,6 +53,7 @@ class _Handlers:
         self.installed.clear()
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
+        self.handled += 1
         if self.asking:  # the question ends, and with it the command
             raise KeyboardInterrupt
         self.received += 1
@@ -77,11 +85,38 @@ def cancelling(cancel: Callable[[], object]) -> Iterator[None]:
         _handlers.install()
     _handlers.cancel = cancel
     try:
-        yield
+        with _hearing():
+            yield
     finally:
         _handlers.cancel, _handlers.ended = None, True
         if own:
             _handlers.restore()
+
+
+@contextmanager
+def _hearing() -> Iterator[None]:
+    """Let a thread end the process at the second signal in this block which the main thread is not able to handle."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    thread = threading.Thread(target=_hear, args=(reader, _handlers.handled), name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writer)
+
+
+def _hear(reader: int, handled: int) -> None:
+    heard = 0
+    with open(reader, "rb", buffering=0) as numbers:
+        while number := numbers.read(1):
+            heard += number[0] in _handlers.installed
+            if heard > 1 and heard > _handlers.handled - handled:
+                time.sleep(PATIENCE)
+                if heard > _handlers.handled - handled:
+                    _end(_handlers.code, f"{signal.Signals(number[0]).name}: {_SECOND}")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -62,6 +62,7 @@ class Console:
         import msgspec
 
         from migrator.notifiers.log import Log, configure
+        from migrator.runtime import watchdog
         from migrator.runtime.migrator import Migrator
         from migrator.runtime.runlog import hear_warnings
 
@@ -76,7 +77,7 @@ class Console:
             from migrator.cli._progress import Progress
 
             notifiers.append(Progress(self.mask))
-        with _output.working():
+        with _output.working(), watchdog.may_end(self.end_process):
             async with Migrator.open(config, notifiers) as migrator:
                 yield migrator
 
@@ -89,6 +90,22 @@ class Console:
         level = "ERROR" if self.quiet else "DEBUG" if self.verbose else "INFO"
         configure(level, config.log_format, self.mask)
         _output.lose_lines()
+
+    def end_process(self, path: str) -> NoReturn:
+        """Report a script that cannot be interrupted, and end this process. Called from the watchdog's thread."""
+        import os
+
+        from migrator.cli._errors import show
+        from migrator.core.errors import TookTooLong
+
+        error = TookTooLong(
+            f"{path} goes on past its time limit and cannot be interrupted, so the process ends",
+            state="The server rolls back what was not committed; the run is interrupted.",
+            hint="`migrator status` shows it; the next `migrator upgrade` settles it. Let what blocks run in a thread.",
+        )
+        code = show(error, mask=self.mask, as_json=self.as_json, debug=False)
+        _output.finish()
+        os._exit(code)
 
     def print(self, text: str = "", *, end: bool = True) -> None:
         """Print a line for a person, unless they want to hear errors only or a program is reading.

@@ -17,6 +17,7 @@ async def command(console: Console) -> None:
     """
     from migrator.core.errors import ConfigError
     from migrator.notifiers.log import Log
+    from migrator.runtime import watchdog
     from migrator.runtime.exposing import exposed
     from migrator.runtime.scheduler import Scheduler
 
@@ -31,6 +32,7 @@ async def command(console: Console) -> None:
     scheduler = Scheduler(config, [Log()])
     with suppress(asyncio.CancelledError):  # to be stopped is how it ends
         async with AsyncExitStack() as stack:
+            stack.enter_context(watchdog.may_end(console.end_process))
             if config.metrics.listen:
                 await stack.enter_async_context(exposed(config.metrics.listen, scheduler.measured))
             await scheduler.serve()

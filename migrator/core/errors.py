@@ -48,6 +48,7 @@ The number is the exit code of the command that ends with it.
     ├── GivenUp                      14   a person cancelled a long change
     ├── CheckFailed                  13   a script's own ctx.check said no
     ├── AwaitForgotten                1   a script made a coroutine and never awaited it, so that nothing was done
+    ├── TookTooLong                   1   a script ended after its time limit, or had to be interrupted
     ├── ScriptEnded                   1   a script called sys.exit, or raised what ends a program or a task
     └── Stopped                     130   Ctrl-C or SIGTERM
 """
@@ -396,6 +397,10 @@ class CheckFailed(MigratorError):
 
 class AwaitForgotten(MigratorError):
     """A script made a coroutine and never awaited it: what it was to do was not done."""
+
+
+class TookTooLong(MigratorError):
+    """A script ended after its time limit, or had to be interrupted because it blocked the event loop."""
 
 
 class ScriptEnded(MigratorError):

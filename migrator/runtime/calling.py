@@ -6,14 +6,20 @@ itself: the task of the command sees the requests that were made to it, and only
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from contextvars import Context
+from contextlib import contextmanager, nullcontext
+from contextvars import Context, copy_context
+from dataclasses import dataclass
 from inspect import iscoroutine, unwrap
-from typing import Any, TypeVar
+from math import inf
+from typing import Any, Self, TypeVar
 
-from migrator.core.errors import AwaitForgotten, ScriptEnded
+from migrator.core.errors import AwaitForgotten, ScriptEnded, TookTooLong
+from migrator.runtime import watchdog
 from migrator.runtime.awaiting import watching
+
+_BLOCKED = "Let what blocks run in a thread: `await asyncio.to_thread(...)`."
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -23,30 +29,57 @@ class Leave(BaseException):
     """Raised by what is lent to a script in order to end it: it passes through the script and through `call`."""
 
 
-async def call(function: Callable[[A], Awaitable[T]], argument: A, within: Context | None = None) -> T:
-    """Call a function of a script and return its result; `within` lets several calls share their context variables.
+@dataclass(frozen=True)
+class Within:
+    """What several calls share: their context variables, and the `time.monotonic` by which they must have ended."""
 
-    Raises AwaitForgotten where the script dropped a coroutine; ScriptEnded where it raised what would end the program
-    (SystemExit and the like), or a CancelledError that nobody asked for. A request to stop that was made meanwhile is
-    raised in any case, also where the script caught it: as CancelledError, when the script has ended.
+    context: Context
+    deadline: float = inf
+
+    @classmethod
+    def seconds(cls, limit: float) -> Self:
+        """Return the bounds of calls that begin now and may take so many seconds together, 0 for any time."""
+        return cls(copy_context(), time.monotonic() + limit if limit else inf)
+
+    def check_time(self) -> None:
+        """Raise TookTooLong where the time is over."""
+        if time.monotonic() > self.deadline:
+            raise TookTooLong("it took longer than its time limit")
+
+
+async def call(function: Callable[[A], Awaitable[T]], argument: A, within: Within | None = None) -> T:
+    """Call a function of a script and return its result.
+
+    Raises AwaitForgotten where the script dropped a coroutine; TookTooLong where it ended after its time, also where it
+    blocked the event loop; ScriptEnded where it raised what would end the program (SystemExit and the like), or a
+    CancelledError that nobody asked for. A request to stop that was made meanwhile is raised in any case, also where
+    the script caught it: as CancelledError, when the script has ended.
     """
+    bounds = within or Within.seconds(0)
     caller = asyncio.current_task()
     assert caller is not None, "a coroutine of ours runs in a task"
     before = caller.cancelling()
+    code = getattr(unwrap(function), "__code__", None)
+    path = code.co_filename if code else ""
+    task = asyncio.create_task(_called(function, argument, path), context=bounds.context)
+    watched = watchdog.Watched(task, bounds.deadline, path)
+    bounds.context.run(watchdog.enter, watched)
     try:
-        result = await asyncio.create_task(_called(function, argument), context=within)
+        with watchdog.watching(watched) if bounds.deadline < inf else nullcontext():
+            result = await task
     except asyncio.CancelledError as error:
         if caller.cancelling() > before:
             raise
+        bounds.check_time()
         raise _ended(error) from error
     if caller.cancelling() > before:
         raise asyncio.CancelledError
+    bounds.check_time()
     return result
 
 
-async def _called(function: Callable[[A], Awaitable[T]], argument: A) -> T:
-    code = getattr(unwrap(function), "__code__", None)
-    with watching(code.co_filename if code else "") as watch, guarded():
+async def _called(function: Callable[[A], Awaitable[T]], argument: A, path: str) -> T:
+    with watching(path) as watch, guarded():
         result = await function(argument)
         if iscoroutine(result):
             result.close()
@@ -64,6 +97,9 @@ def guarded() -> Iterator[None]:
         yield
     except (Exception, asyncio.CancelledError, Leave):
         raise
+    except watchdog.Interrupted as error:
+        late = TookTooLong("it blocked the event loop beyond its time limit", hint=_BLOCKED)
+        raise late.with_traceback(error.__traceback__) from error
     except BaseException as error:
         raise _ended(error) from error
 

@@ -13,14 +13,14 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from migrator.core.batch import Checkpoint, Ledger, Page, Settings, Walk
-from migrator.core.errors import UsageError
+from migrator.core.errors import TookTooLong, UsageError
 from migrator.core.forecast import Forecast, Sampling, Tried, forecast, missing
 from migrator.core.pace import FIRST, LIMIT
 from migrator.core.plan import Plan, Step
 from migrator.core.protocols import Capabilities, Session
 from migrator.core.run import Run, State
 from migrator.runtime import directory
-from migrator.runtime.calling import Leave, call
+from migrator.runtime.calling import Leave, Within, call
 from migrator.runtime.connections import Connections
 from migrator.runtime.failures import said
 from migrator.runtime.runs import new_id
@@ -106,10 +106,10 @@ class _Sampler:
             async with asyncio.timeout(SECONDS), session.sampling(run, databases=_Closed()) as context:
                 self._context, context.tools = context, self
                 if function is not None:
-                    await call(function, context)
+                    await call(function, context, Within.seconds(SECONDS))
         except _Enough:
             return ""
-        except TimeoutError:
+        except (TimeoutError, TookTooLong):
             return f"its first batch was not done in {SECONDS:g} s"
         except Exception as error:  # noqa: BLE001 - whatever a script raises; a forecast is no reason to fail
             return said(error, revision.path)

@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from contextvars import Context as ContextVars
 from typing import TYPE_CHECKING
 
 from migrator.core.errors import ValidationFailed
 from migrator.core.protocols import Adapter, Context, Databases
 from migrator.core.revision import Script, Validation
 from migrator.core.run import Run
-from migrator.runtime.calling import call
+from migrator.runtime.calling import Within, call
 
 if TYPE_CHECKING:
     from migrator.runtime.params import Params
@@ -18,7 +17,7 @@ LIMIT = 60.0
 """Seconds that a cleanup may take."""
 
 
-async def validate(script: Script, context: Context, within: ContextVars) -> None:
+async def validate(script: Script, context: Context, within: Within) -> None:
     """Ask a script's validate. Raises ValidationFailed with all of its errors; warnings go to the log.
 
     It only looks, so that a step that ends here has touched nothing.
@@ -45,6 +44,6 @@ async def clean_up(script: Script, run: Run, params: "Params", adapter: Adapter,
     try:
         async with asyncio.timeout(LIMIT), adapter.context(databases=databases) as context:
             context.run, context.params = run, params.value
-            await call(script.cleanup, context)
+            await call(script.cleanup, context, Within.seconds(LIMIT))
     except Exception:
         log.exception("the cleanup of %s failed", run.revision)

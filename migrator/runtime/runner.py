@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from migrator.core.errors import (
     MigratorError,
     OutcomeUnknown,
     StatementTimeout,
+    TookTooLong,
     TrackerRefused,
 )
 from migrator.core.events import Event, RunFinished, RunStarted
@@ -26,7 +26,7 @@ from migrator.core.refusals import GIVEN_UP
 from migrator.core.revision import Direction, Key, Script
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.secrets import Mask
-from migrator.runtime.calling import call
+from migrator.runtime.calling import Within, call
 from migrator.runtime.failures import (
     Failure,
     Unanswered,
@@ -224,8 +224,11 @@ class Runner:
 
     def _failure(self, work: _Work, error: Exception, seen: _Seen, scope: asyncio.Timeout, limit: float) -> Failure:
         """Return what an error in a step means: a time limit, a server that is gone, or the script's own."""
-        late = isinstance(error, TimeoutError) and scope.expired()
+        late = isinstance(error, TookTooLong) or (isinstance(error, TimeoutError) and scope.expired())
         late |= isinstance(error, StatementTimeout) and not work.step.batched  # a batch has a limit of its own
+        if isinstance(error, TookTooLong) and error.hint:
+            text = f"took longer than {limit:g} s; {said(error, work.run.path)}"
+            return Failure(text, "timeout", touched=seen.touched, progress=seen.progress, lead=f"{error.hint} ")
         if late and not self._held[work.run.database].session.alive:
             text = f"the server has not answered for {limit:g} s, and not when it was told to stop either"
             code = ConnectionLost.exit_code
@@ -255,7 +258,7 @@ class Runner:
             seen.context = context
             loops = self._lend(context, work) if work.step.batched else None
             context.lines, context.params = work.log.lines, work.params.value
-            within = copy_context()
+            within = Within.seconds(limit)
             try:
                 if work.step.direction is Direction.UPGRADE:
                     await validate(work.script, context, within)
@@ -273,6 +276,7 @@ class Runner:
                     await loops.close()
             if work.step.direction is Direction.UPGRADE:
                 await check(work.script, context, within)
+            within.check_time()
             await held.session.tracker.finish(done, work.following)
             scope.reschedule(None)  # the work is done, and what is left must not be cut: the commit
         return done

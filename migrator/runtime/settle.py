@@ -10,9 +10,13 @@ from migrator.core.protocols import Databases
 from migrator.core.revision import Direction, Key, Revision
 from migrator.core.run import Effect, Run, State, Status
 from migrator.runtime import directory
+from migrator.runtime.calling import Within
 from migrator.runtime.reading import state_in
 from migrator.runtime.runs import Held
 from migrator.runtime.verdict import Verdict, check
+
+LIMIT = 60.0
+"""Seconds that the verify of an interrupted run may take."""
 
 Find: TypeAlias = Callable[[Key], Revision | None]
 """Returns the revision or the script of a name, None where there is no file of it."""
@@ -60,8 +64,8 @@ async def _ask(run: Run, held: Held, revision: Revision | None, databases: Datab
         return Effect.UNKNOWN
     script = directory.load(revision, held.adapter.capabilities)
     try:
-        async with held.session.step(run, timeout=60.0, databases=databases, allow_pooled=True) as context:
-            await check(script, context)
+        async with held.session.step(run, timeout=LIMIT, databases=databases, allow_pooled=True) as context:
+            await check(script, context, Within.seconds(LIMIT))
     except Verdict as verdict:
         return verdict.effect
     except MigratorError:

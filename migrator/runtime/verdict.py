@@ -1,12 +1,11 @@
 """Asking a script's verify."""
 
-from contextvars import Context
 from typing import Any
 
-from migrator.core.errors import ConnectionLost, LockLost, OutcomeUnknown
+from migrator.core.errors import ConnectionLost, LockLost, OutcomeUnknown, TookTooLong
 from migrator.core.revision import Script
 from migrator.core.run import Effect
-from migrator.runtime.calling import call
+from migrator.runtime.calling import Within, call
 from migrator.runtime.failures import said
 
 _SHOWN = 40
@@ -21,10 +20,11 @@ class Verdict(Exception):
         self.effect = effect
 
 
-async def check(script: Script, context: Any, within: Context | None = None) -> None:
+async def check(script: Script, context: Any, within: Within | None = None) -> None:
     """Ask a script's verify: True is yes, and so is Effect.FULL, or None after a `ctx.check`.
 
-    Raises Verdict where it says no, raises, or returns anything else; a lost connection leaves as it is.
+    Raises Verdict where it says no, raises, or returns anything else; a lost connection or lock, and a time limit,
+    leave as they are.
     """
     if script.verify is None:
         return
@@ -33,7 +33,7 @@ async def check(script: Script, context: Any, within: Context | None = None) -> 
         answer = await call(script.verify, context, within)
     except Exception as error:
         known = (context.explain(error) or error).with_traceback(error.__traceback__)
-        if isinstance(known, ConnectionLost | LockLost | OutcomeUnknown):
+        if isinstance(known, ConnectionLost | LockLost | OutcomeUnknown | TookTooLong):
             raise known from error
         raise Verdict(f"verify failed: {said(known, getattr(context.run, 'path', ''))}") from error
     if isinstance(answer, Effect):
