@@ -20,7 +20,7 @@ class Firing(Document):
     name: str
     due: str
     next: str
-    word: Literal["waiting", "running", "ok", "failed", "missed"]
+    word: Literal["waiting", "running", "ok", "failed", "missed", "interrupted"]
     by: str
     started_at: str
     finished_at: str

@@ -171,6 +171,7 @@ class BlockingMigrator(_Waiting[Migrator]):
     retry_failed = _waited(Migrator.retry_failed)
     status = _waited(Migrator.status)
     history = _waited(Migrator.history)
+    scripts = _waited(Migrator.scripts)
     show = _waited(Migrator.show)
     unlock = _waited(Migrator.unlock)
     doctor = _waited(Migrator.doctor)

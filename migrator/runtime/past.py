@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from migrator.config import Config
@@ -192,9 +193,20 @@ class Past:
         return counted
 
     async def firings(self) -> "list[Firing]":
-        """Return the last firing of each schedule that was ever seen, whoever did it."""
+        """Return the last firing of each schedule that was ever seen, by whatever instance, as it stands now: one that
+        was running and whose owner is gone is `interrupted`.
+        """
+        from migrator.core.schedule import chore_of, judged
+        from migrator.runtime.scheduler import followed
+
+        schedules, now = {each.name: each for each in self._config.schedules}, datetime.now(UTC)
+        found = []
         async with self._session(next(iter(self._config.databases))) as session:
-            return await session.tracker.firings()
+            for each in await session.tracker.firings():
+                held = each.word == "running" and await session.lease(chore_of(each.name)).holder() is not None
+                schedule = schedules.get(each.name)
+                found.append(judged(each, schedule, now, followed(schedule) if schedule else None, held=held))
+        return found
 
     async def cleanup(
         self, days: float | None = None, databases: Sequence[str] = (), *, dry_run: bool = False, by: str = ""

@@ -56,6 +56,11 @@ class Questions:
         self._scope(databases)
         return self._read()[0]
 
+    async def scripts(self, databases: Sequence[str] = ()) -> Scripts:
+        """Return the checked scripts beside the history. Touches no database."""
+        self._scope(databases)
+        return self._read()[1]
+
     async def show(self, target: str, databases: Sequence[str] = ()) -> "Shown":
         """Return one revision in full: its file, its state, and the text that ran. `params` stays empty here: the
         parameters of a script are known only where its file is executed.

@@ -5,19 +5,34 @@ Every instance computes the same firings; whoever moves the row of a schedule fr
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from migrator.config import Config
-from migrator.core.errors import DatabaseError, MigratorError
-from migrator.core.protocols import Notifier, Owner
-from migrator.core.schedule import Firing, Following, Schedule, Task, due, following, moment_of, runs, text_of
+from migrator.core.errors import ConfigError, DatabaseError, LockHeld, MigratorError, TargetError
+from migrator.core.events import Event
+from migrator.core.protocols import Notifier, Owner, Session
+from migrator.core.schedule import (
+    Firing,
+    Following,
+    Schedule,
+    Task,
+    at_clock_times,
+    chore_of,
+    due,
+    following,
+    moment_of,
+    runs,
+    text_of,
+)
+from migrator.runtime import lease
 from migrator.runtime.connections import Connections
 from migrator.runtime.deployment import owner_of
 from migrator.runtime.migrator import Migrator
+from migrator.runtime.questions import Questions
 from migrator.runtime.stopping import Stop
 
 if TYPE_CHECKING:
@@ -46,16 +61,19 @@ class Scheduler:
         self._now = now or _utc
         self._tick = tick
         self._owner = owner_of(config)
-        self._after = {each.name: following(each, _cron) for each in config.schedules}
+        self._after = {each.name: followed(each) for each in config.schedules}
         self._connections = Connections(config)
         self._home = next(iter(config.databases))
-        self._running: set[asyncio.Task[None]] = set()
+        self._connections.make_room(len(config.schedules))
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
 
     async def serve(self) -> None:
         """Run until cancelled; then wait for what runs, at most GRACE seconds.
 
-        A database that is away is waited for.
+        A database that is away is waited for. Raises as `check`, before anything runs.
         """
+        await self.check()
         stop = Stop()
         try:
             while True:
@@ -69,21 +87,18 @@ class Scheduler:
             await self._end()
 
     async def tick(self) -> list[Firing]:
-        """Look once, begin what is due, and return the firings that are ours."""
+        """Look once, begin what is due, and return the firings that are ours.
+
+        One firing of a schedule is done at a time, on whatever host: those that fall due meanwhile are merged into one.
+        """
         now = self._now()
-        begun = []
-        for schedule in self._config.schedules:
-            firing = await self._claim(schedule, now)
-            if firing is not None:
-                begun.append(firing)
-                if firing.word == "running":
-                    self._begin(schedule, firing)
-        return begun
+        found = [await self._begin(each, now) for each in self._config.schedules if each.name not in self._running]
+        return [firing for firing in found if firing is not None]
 
     async def settled(self) -> None:
         """Wait for the firings that run."""
         while self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running.values())
 
     async def measured(self) -> str:
         """Return the metrics: the trackers' as they are now, and what the firings of this instance counted."""
@@ -97,62 +112,112 @@ class Scheduler:
         """Close the connections."""
         await self._connections.close()
 
-    async def _claim(self, schedule: Schedule, now: datetime) -> Firing | None:
-        after = self._after[schedule.name]
-        adapter = await self._connections.adapter(self._home)
-        async with adapter.session() as session:
-            tracker = session.tracker
-            last = next((each for each in await tracker.firings() if each.name == schedule.name), None)
+    async def check(self) -> None:
+        """Raise ConfigError where a schedule names a script, or a tag, that no file has."""
+        async with Questions.open(self._config) as questions:
+            scripts = await questions.scripts()
+        for schedule in self._config.schedules:
+            if schedule.task is not Task.RUN:
+                continue
+            try:
+                scripts.choose(schedule.scripts, schedule.tags, tuple(self._config.databases))
+            except TargetError as error:
+                raise ConfigError(
+                    f"schedule.{schedule.name}: {error.message}", state="Nothing was run.", hint=error.hint
+                ) from error
+
+    async def _begin(self, schedule: Schedule, now: datetime) -> Firing | None:
+        """Begin a schedule where it is due; return the firing that is ours, None where there is none."""
+        if not await self._is_due(schedule, now):
+            return None
+        begun: asyncio.Future[Firing | None] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(self._alone(schedule, now, begun))
+        self._running[schedule.name] = task
+        task.add_done_callback(lambda _: self._running.pop(schedule.name, None))
+        return await begun
+
+    async def _is_due(self, schedule: Schedule, now: datetime) -> bool:
+        """Say whether a firing may be done now; the first time that a schedule is seen, it is only written down."""
+        async with self._session() as session:
+            last = await _last(session, schedule)
+            after = self._after[schedule.name]
             if last is None:
-                first = Firing(schedule.name, text_of(now), text_of(after(now)))
-                await tracker.claim_firing(first, "")
-                return None
-            if schedule.max_runs and last.runs >= schedule.max_runs:
-                return None
-            at = due(moment_of(last.due), now, after)
-            if at is None:
-                return None
-            word = "running" if runs(schedule, at, now) else "missed"
-            mine = Firing(
-                schedule.name,
-                text_of(at),
-                text_of(after(at)),
-                word,
-                _by(self._owner),
-                runs=last.runs + (word == "running"),
-            )
-            return mine if await tracker.claim_firing(mine, last.due) else None
+                await session.tracker.claim_firing(Firing(schedule.name, text_of(now), text_of(after(now))), "")
+                return False
+        return not _is_over(schedule, last) and due(moment_of(last.due), now, after) is not None
 
-    def _begin(self, schedule: Schedule, firing: Firing) -> None:
-        task = asyncio.ensure_future(self._fire(schedule, firing))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+    async def _alone(self, schedule: Schedule, now: datetime, begun: "asyncio.Future[Firing | None]") -> None:
+        """Do a firing under the lease of its schedule, unless another instance holds it."""
+        try:
+            async with self._session() as session:
+                right = session.lease(chore_of(schedule.name))
+                async with lease.hold(right, self._home, owner_of(self._config), wait=0.0, publish=_unheard):
+                    firing, missed = await self._claim(session, schedule, now)
+                    begun.set_result(firing)
+                    if firing is not None and firing.word == "running":
+                        await self._fire(schedule, firing, missed)
+        except LockHeld:
+            begun.set_result(None)
+        except (MigratorError, asyncio.CancelledError) as error:
+            if begun.done():
+                _LOG.error("%s: %s", schedule.name, str(error) or "stopped")
+            elif isinstance(error, MigratorError):
+                begun.set_exception(error)
+            else:
+                begun.cancel()
 
-    async def _fire(self, schedule: Schedule, firing: Firing) -> None:
+    async def _claim(self, session: Session, schedule: Schedule, now: datetime) -> tuple[Firing | None, int]:
+        """Write down that the newest firing is ours; return it, and how many before it were missed."""
+        after, last = self._after[schedule.name], await _last(session, schedule)
+        found = None if last is None or _is_over(schedule, last) else due(moment_of(last.due), now, after)
+        if last is None or found is None:
+            return None, 0
+        word = "running" if runs(schedule, found.at, now) else "missed"
+        count = last.runs + (word == "running")
+        over = schedule.max_runs and count >= schedule.max_runs
+        mine = Firing(
+            schedule.name,
+            text_of(found.at),
+            "" if over else text_of(after(found.at)),
+            word,
+            _by(self._owner),
+            runs=count,
+        )
+        return (mine if await session.tracker.claim_firing(mine, last.due) else None), found.missed
+
+    async def _fire(self, schedule: Schedule, firing: Firing, missed: int) -> None:
         word, message = "ok", ""
         try:
             message = await perform(schedule, self._config, self._notifiers)
         except asyncio.CancelledError:
-            word, message = "failed", "stopped with the scheduler"
+            word, message = "failed", "stopped with the scheduler" if self._stopping else "its lease was lost"
             raise
         except MigratorError as error:
             word, message = "failed", error.message
         except Exception as error:  # noqa: BLE001 - one firing must not end the others
             word, message = "failed", f"{type(error).__name__}: {error}"
         finally:
+            if missed:
+                message += f"; merged with {missed} missed before it"
             _LOG.log(logging.INFO if word == "ok" else logging.ERROR, "%s: %s %s", schedule.name, word, message)
             with suppress(DatabaseError):
                 await self._note(firing, word, self._config.mask()(message))
 
     async def _note(self, firing: Firing, word: str, message: str) -> None:
-        adapter = await self._connections.adapter(self._home)
-        async with adapter.session() as session:
+        async with self._session() as session:
             await session.tracker.end_firing(firing.name, firing.due, word, message)
 
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        adapter = await self._connections.adapter(self._home)
+        async with adapter.session() as session:
+            yield session
+
     async def _end(self) -> None:
+        self._stopping = True
         if self._running:
-            await asyncio.wait(self._running, timeout=GRACE)
-        for task in self._running:
+            await asyncio.wait(self._running.values(), timeout=GRACE)
+        for task in self._running.values():
             task.cancel()
         await self.settled()
         await self.close()
@@ -162,11 +227,16 @@ def upcoming(schedule: Schedule, now: datetime, count: int, done: int = 0) -> li
     """Return the next firings of a schedule, at most so many; `done` is how often it has run. [] where it is over."""
     if schedule.max_runs:
         count = max(0, min(count, schedule.max_runs - done))
-    after, found = following(schedule, _cron), list[str]()
+    after, found = followed(schedule), list[str]()
     for _ in range(count):
         now = after(now)
         found.append(text_of(now))
     return found
+
+
+def followed(schedule: Schedule) -> Following:
+    """Return how the firings of a schedule follow one another."""
+    return following(schedule, _cron)
 
 
 async def perform(schedule: Schedule, config: Config, notifiers: Sequence[Notifier]) -> str:
@@ -187,14 +257,29 @@ async def perform(schedule: Schedule, config: Config, notifiers: Sequence[Notifi
         return f"{len(outcome.results)} run"
 
 
+async def _last(session: Session, schedule: Schedule) -> Firing | None:
+    return next((each for each in await session.tracker.firings() if each.name == schedule.name), None)
+
+
+def _is_over(schedule: Schedule, last: Firing) -> bool:
+    return bool(schedule.max_runs and last.runs >= schedule.max_runs)
+
+
+def _unheard(_: Event) -> None:
+    """Say nothing of a lease that was taken."""
+
+
 def _cron(expression: str, zone: str) -> Following:
     from cronsim import CronSim
 
-    place = ZoneInfo(zone)
+    place, plain = ZoneInfo(zone), at_clock_times(expression)
 
     def after(moment: datetime) -> datetime:
-        found: datetime = next(CronSim(expression, moment.astimezone(place)))
-        return found.astimezone(UTC)
+        times = CronSim(plain, moment.astimezone(place))
+        while True:
+            found: datetime = next(times).astimezone(UTC)
+            if found > moment:  # in the hour that comes twice cronsim means the first of the two
+                return found
 
     return after
 
