@@ -25,9 +25,9 @@ from migrator.core.run import Edit, Kind, Run, State, merged
 from migrator.core.utf8 import readable
 from migrator.runtime import directory, lease
 from migrator.runtime.connections import Connections
-from migrator.runtime.failures import Unanswered, answered
+from migrator.runtime.failures import Unanswered, answered, has_landed
 from migrator.runtime.notify import Notifiers
-from migrator.runtime.reading import with_edits
+from migrator.runtime.reading import state_in, with_edits
 from migrator.runtime.runlog import RunLogs
 from migrator.runtime.runner import Runner
 from migrator.runtime.runs import Held, new_id
@@ -181,8 +181,23 @@ class Deployment:
             async with self.hold(databases) as held:
                 state = await self.settled(held, history)
         except (DatabaseError, LockHeld) as error:
-            raise doubt.cause from error
+            seen = await self._seen(doubt.run.database)
+            if seen is None or not has_landed(doubt.run, seen):
+                raise doubt.cause from error
+            state = seen
         return answered(doubt, state)
+
+    async def _seen(self, database: str) -> State | None:
+        """Return what the tracker says without the lock, None where it does not answer.
+
+        That a run is committed is certain even so; that it is not, only under the lock.
+        """
+        try:
+            adapter = await self._connections.adapter(database)
+            async with adapter.session() as session:
+                return await state_in(session.tracker)
+        except DatabaseError:
+            return None
 
     async def settled(self, held: dict[str, Held], history: History) -> State:
         """Judge the interrupted runs of these databases and return the state after it."""

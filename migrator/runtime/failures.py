@@ -167,15 +167,20 @@ def overtaken(run: Run, refused: TrackerRefused) -> LockLost:
     )
 
 
+def has_landed(run: Run, state: State) -> bool:
+    """Say whether a run whose commit was never answered is committed by what the tracker says now."""
+    after = state.applied.get(run.key)
+    return after is not None and after.run_id == run.run_id if run.direction is Direction.UPGRADE else after is None
+
+
 def answered(doubt: Unanswered, state: State) -> Outcome:
     """Return the outcome of a plan whose last begun step turned out to be committed, if that was its last step.
 
     Raises OutcomeUnknown where it is committed and others were left, ConnectionLost where it is not.
     """
-    run, after = doubt.run, state.applied.get(doubt.run.key)
-    landed = after is not None and after.run_id == run.run_id if run.direction is Direction.UPGRADE else after is None
+    run = doubt.run
     again = f"Run {retry_command(run, doubt.plan)} again; it continues from there."
-    if not landed:
+    if not has_landed(run, state):
         there = f"What the checkpoints of {run.key} say" if run.origin else f"Nothing of {run.key}"
         raise ConnectionLost(
             f"{doubt.cause.message}; the tracker, read again under the lock, says that the commit did not arrive",
@@ -183,7 +188,7 @@ def answered(doubt: Unanswered, state: State) -> Outcome:
             hint=again,
         )
     done = (*doubt.done, run.moved(Status.SUCCESS, Effect.FULL, reason="recovered"))
-    told = f"The connection was lost while {run.key} was being committed; read again under the lock, it is done."
+    told = f"{doubt.cause.message}; the tracker, read again, says that it is done."
     if len(done) < len(doubt.plan):
         left = len(doubt.plan) - len(done)
         raise OutcomeUnknown(told, state=f"{len(done)} step(s) are done, {left} were not begun.", hint=again)

@@ -81,12 +81,12 @@ async def test_the_last_commit_arrived(project: Path, proxy: Proxy, postgres_url
     """Where the last step turns out to be committed, the command has done its work and says how it knows."""
     outcome = await upgrade(project, proxy, postgres_url, commit_of(2, Do.CUT_REPLY))
     assert [run.revision for run in outcome.runs] == ["a1", "b2"] == applied(postgres_url)
-    assert "read again under the lock, it is done" in outcome.notes[0]
+    assert "read again, says that it is done" in outcome.notes[0]
 
 
 async def test_a_commit_arrived_and_others_were_left(project: Path, proxy: Proxy, postgres_url: str) -> None:
     """Where more was to come, the command ends with 14, and says what is done and what was not begun."""
-    with pytest.raises(OutcomeUnknown, match="read again under the lock, it is done") as caught:
+    with pytest.raises(OutcomeUnknown, match="read again, says that it is done") as caught:
         await upgrade(project, proxy, postgres_url, commit_of(1, Do.CUT_REPLY))
     assert caught.value.state == "1 step(s) are done, 1 were not begun."
     assert applied(postgres_url) == ["a1"]

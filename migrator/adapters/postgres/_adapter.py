@@ -10,6 +10,7 @@ import asyncpg
 
 from migrator.adapters._shared import CLOSE_TIMEOUT, MOST, Room, Shared, to_the_end
 from migrator.adapters.postgres import CAPABILITIES, KIND
+from migrator.adapters.postgres._abandoned import end
 from migrator.adapters.postgres._address import read, shown
 from migrator.adapters.postgres._connect import Connector
 from migrator.adapters.postgres._context import Context
@@ -36,6 +37,7 @@ _MORTAL = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30000",
 }
 """What frees the lock of a holder that is dead, paused or cut off, in seconds instead of hours.
 
@@ -235,8 +237,22 @@ class PostgresAdapter:
         """Lend a connection, and tell the server that its holder lives, however long the holder sends nothing."""
         async with self._connection(pool) as connection:
             link = Link(connection)
+            link.end = self._end
             async with link.kept():
                 yield link
+
+    async def _end(self, pid: int) -> str:
+        return "" if self._pooled else await end(self._beside(), pid)  # a pooler's pid is not one of the server
+
+    @asynccontextmanager
+    async def _beside(self) -> AsyncIterator[Link]:
+        """Open a connection apart from the pool, in which there may be no place."""
+        pool = await self._open_once(1)
+        try:
+            async with self._connection(pool) as connection:
+                yield Link(connection)
+        finally:
+            await self._close(pool)
 
     @asynccontextmanager
     async def _connection(self, pool: Any) -> AsyncIterator[Any]:

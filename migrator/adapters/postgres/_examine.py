@@ -1,5 +1,6 @@
 """What `doctor` asks a PostgreSQL server. Nothing is changed."""
 
+import re
 import time
 from typing import Any
 
@@ -24,6 +25,10 @@ _QUESTIONS = """
            to_regclass('script_run_tracker') IS NOT NULL AS tracker,
            to_regclass('script_run_tracker') IS NOT NULL
                AND has_table_privilege(to_regclass('script_run_tracker'), 'INSERT, UPDATE') AS may_write,
+           current_setting('synchronous_standby_names') AS standbys,
+           current_setting('synchronous_commit') NOT IN ('off', 'local') AS waits,
+           (SELECT count(*)::int FROM pg_stat_replication
+             WHERE sync_state IS NULL OR sync_state IN ('sync', 'quorum')) AS synchronous,
            extract(epoch FROM clock_timestamp())::float8 AS clock
 """
 
@@ -40,6 +45,7 @@ async def examine(connection: Any) -> list[Finding]:
         _rights(row),
         _tracker(row["tracker"]),
         _clock(row["clock"], before, after),
+        *_standbys(row),
     ]
 
 
@@ -79,6 +85,23 @@ def _rights(row: Any) -> Finding:
 def _tracker(there: bool) -> Finding:
     text = "is there" if there else "not there yet; the first upgrade creates it"
     return Finding("ok", "tracker", text, value=float(there))
+
+
+def _standbys(row: Any) -> list[Finding]:
+    """Return what is wrong where every commit waits for a standby that is not connected."""
+    number = re.match(r"(?:FIRST\s+|ANY\s+)?(\d+)\s*\(", row["standbys"].strip(), re.IGNORECASE)
+    missing = (int(number[1]) if number else 1) - row["synchronous"]
+    if row["standby"] or not row["waits"] or not row["standbys"].strip() or missing <= 0:
+        return []
+    return [
+        Finding(
+            "fail",
+            "standbys",
+            f"every commit waits for {missing} synchronous standby(s) that are not connected "
+            f"(synchronous_standby_names = {row['standbys']!r})",
+            "Start the standby; or change synchronous_standby_names, then SELECT pg_reload_conf().",
+        )
+    ]
 
 
 def _clock(server: float, before: float, after: float) -> Finding:

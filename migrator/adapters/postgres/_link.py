@@ -69,6 +69,8 @@ class Link:
         self.turn = asyncio.Lock()
         """Whoever sends something holds it: the driver refuses two statements at once."""
         self._ahead: list[Part] = []
+        self.end: Callable[[int], Awaitable[str]] = _unknown
+        """Ends a process of the server from beside, and says what it was waiting for."""
         self.lead: Callable[[], str] = str
         """Gives what comes before each text, or raises where nothing may be sent any more."""
         self.watch: Watch | None = None
@@ -178,14 +180,23 @@ class Link:
                     await self.heed(args[0])
                     return await call(*args)
             except Exception as error:
-                if isinstance(error, TimeoutError) and scope.expired():
-                    self.connection.terminate()
+                late = isinstance(error, TimeoutError) and scope.expired()
+                waits = await self._give_up() if late else ""
                 known = self._explained(error, doing, parts, len(lead))
+                if waits and known is not None:
+                    known.message = f"{known.message}; {waits}"
+                    known.args = (known.message,)
                 if isinstance(error, ValueError | ArithmeticError) and known is None and call == self.connection.fetch:
                     known = undecodable(error, await self._attributes(args[0]), doing)
                 if known is None:
                     raise
                 raise known from error
+
+    async def _give_up(self) -> str:
+        """Close the connection, and end its process on the server; return what that was waiting for, "" if unknown."""
+        pid = self.connection.get_server_pid()
+        self.connection.terminate()
+        return await self.end(pid)
 
     async def heed(self, text: str) -> None:
         """Take in a text that the holder of the turn is about to send."""
@@ -202,13 +213,18 @@ class Link:
         columns: Sequence[Any] = statement.get_attributes()
         return columns
 
-    def _explained(self, error: Exception, doing: str, parts: list[Part], before: int) -> Exception | None:
+    def _explained(self, error: Exception, doing: str, parts: list[Part], before: int) -> MigratorError | None:
         known = translate(error, doing)
         if known is None:
             return None
         if isinstance(known, DatabaseError):
             _place(known, getattr(error, "position", None), parts, before)
         return known
+
+
+async def _unknown(pid: int) -> str:
+    del pid
+    return ""
 
 
 def _place(error: DatabaseError, position: str | None, parts: list[Part], before: int) -> None:

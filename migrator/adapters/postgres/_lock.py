@@ -10,14 +10,15 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
+from migrator.adapters.postgres._abandoned import Vigil
 from migrator.adapters.postgres._link import INTERVAL, LIMIT, Link
 from migrator.adapters.postgres._place import keys
 from migrator.adapters.postgres._queries import Queries
 from migrator.adapters.postgres._tracker import PostgresTracker
-from migrator.core.errors import ConfigError, ConnectionLost, DatabaseError, LockHeld, LockLost
+from migrator.core.errors import ConfigError, ConnectionLost, DatabaseError, LockHeld, LockLost, PermissionDenied
 from migrator.core.protocols import Holder, Owner
 
 LEASE = 15.0
@@ -110,10 +111,16 @@ class AdvisoryLock(_RowOfLock):
     interval = INTERVAL
     held = False
 
+    def __init__(self, name: str, link: Link, queries: Queries, tracker: PostgresTracker) -> None:
+        super().__init__(name, link, queries, tracker)
+        self._vigil = Vigil(self._ask, name)
+
     async def acquire(self, owner: Owner) -> int:
         """Try once. Raises LockHeld with the holder."""
         await self._tracker.create()  # before the lock, whose key is that of its place
         if not (await self._ask("lock", self._keys))[0]["taken"]:
+            with suppress(PermissionDenied):  # the holder is of another role
+                await self._vigil.look(self._keys)
             raise await self._held()
         self.held = True
         try:

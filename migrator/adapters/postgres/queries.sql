@@ -44,6 +44,24 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_locks
                   AND classid = :class::bigint::oid AND objid = :key::bigint::oid
                   AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())) AS held
 
+-- name: abandoned
+-- Who holds the advisory lock and waits in the middle of a statement (`gap`: for its client's next message), of a COPY, or
+-- of a commit (for a standby).
+SELECT pid, state_change::text AS since, copy.bytes_processed AS copied,
+       wait_event = 'ClientRead' AND copy.pid IS NULL AS gap
+  FROM pg_catalog.pg_stat_activity LEFT JOIN pg_catalog.pg_stat_progress_copy AS copy USING (pid)
+ WHERE state = 'active' AND wait_event IN ('ClientRead', 'SyncRep')
+   AND (wait_event = 'SyncRep' OR copy.pid IS NOT NULL
+        OR state_change < clock_timestamp() - :silent * interval '1 second')
+   AND pid IN (SELECT pid FROM pg_catalog.pg_locks
+                WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND pid <> pg_catalog.pg_backend_pid()
+                  AND classid = :class::bigint::oid AND objid = :key::bigint::oid
+                  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+
+-- name: end
+-- End a session.
+SELECT pg_catalog.pg_terminate_backend(:pid, 5000)
+
 -- name: take
 -- A new holder: the fence grows, unless a lease still runs or another session has the advisory lock, which is taken
 -- for this statement. Waits for a transaction that checks the old fence. Says whether a run was interrupted.
