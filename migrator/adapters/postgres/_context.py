@@ -184,15 +184,23 @@ class _SQLAlchemy:
     @classmethod
     async def start(cls, link: Link, *, autocommit: bool) -> "_SQLAlchemy":
         """Connect SQLAlchemy to the link's connection. Its transactions become savepoints of ours."""
+        from sqlalchemy.dialects.postgresql.asyncpg import dialect
         from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
         from sqlalchemy.pool import StaticPool
+
+        driver: Any = dialect.import_dbapi()  # type: ignore[no-untyped-call]
 
         async def given() -> Any:
             return _Lent(link)
 
+        def connect() -> Any:
+            # A statement that is kept keeps the decoders of its columns, whatever a revision has made of them since.
+            # An engine with `async_creator` heeds no option of its address, so the option is given here.
+            return driver.connect(async_creator_fn=given, prepared_statement_cache_size=0)
+
         engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=given,
+            creator=connect,
             poolclass=StaticPool,
             isolation_level="AUTOCOMMIT" if autocommit else None,
         )
