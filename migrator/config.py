@@ -65,7 +65,9 @@ class EnvironmentTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FileTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of migrator.toml. `timeout` is for one step, `lock_timeout` for waiting for the lock."""
+    """The whole of migrator.toml. `timeout` is for one step, `lock_timeout` for waiting for the lock; `path` are the
+    folders in which revisions find modules of the project.
+    """
 
     databases: dict[str, DatabaseTable] = {}
     environment: str = "development"
@@ -73,6 +75,7 @@ class FileTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     execution: ExecutionTable = ExecutionTable()
     timeout: str = "5m"
     lock_timeout: str = "10m"
+    path: tuple[str, ...] = (".",)
     log: LogTable = LogTable()
     logs: keeping.LogsTable = keeping.LogsTable()
     retention: keeping.RetentionTable = keeping.RetentionTable()
@@ -140,6 +143,7 @@ class Config(msgspec.Struct, frozen=True):
     execution: ExecutionTable = ExecutionTable()
     schedules: tuple[Schedule, ...] = ()
     web: serving.Web = serving.Web()
+    path: tuple[Path, ...] = ()
 
     def mask(self) -> Mask:
         """Return what hides the secrets of this configuration in a text, as it is now: a program may have made it, or
@@ -164,6 +168,12 @@ class Config(msgspec.Struct, frozen=True):
                 state="Nothing was changed.",
                 hint="To do it: run it again with DRY_RUN=0.",
             )
+
+    def find_modules(self) -> None:
+        """Put the folders of `path` before all others on the import path, unless they are on it."""
+        import sys
+
+        sys.path[:0] = [folder for each in self.path if (folder := str(each)) not in sys.path]
 
     @property
     def observed(self) -> bool:
@@ -270,6 +280,7 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         metrics=observing.metrics(tables.metrics, root),
         tracing=tables.tracing.enabled,
         web=serving.web(tables.web),
+        path=tuple(Path(os.path.normpath(root / each)) for each in tables.path),
     )
 
 

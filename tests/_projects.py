@@ -1,5 +1,6 @@
 """Projects for the tests that run commands or a server in one."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from tests.acceptance._project import Project
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    """Give an empty project; what it started is ended after the test."""
+    """Give an empty project; what it started is ended after the test, and its folder leaves the import path."""
+    before = list(sys.path)
     folder = tmp_path / "project"
     folder.mkdir()
     made = Project(folder)
     yield made
+    sys.path[:] = before
     made.close()
 
 

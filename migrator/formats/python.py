@@ -129,7 +129,11 @@ def _refused(error: BaseException, path: str) -> RevisionFileError | None:
         return syntax_error(error, path)
     hint = "Constants and imports run when the file is loaded; what touches a database belongs in a function."
     if isinstance(error, ModuleNotFoundError) and error.name:
-        hint = f"Install {error.name.partition('.')[0]}, or correct the import."
+        name = error.name.partition(".")[0]
+        hint = (
+            f"Install {name}; or, where it is a module of the project, name its folder in migrator.toml: "
+            'path = ["."] is the folder of migrator.toml itself.'
+        )
     what = f"{type(error).__name__}: {error}".removesuffix(": ")
     return RevisionFileError(f"the file cannot be loaded: {what}", path=path, line=_line(error, path), hint=hint)
 

@@ -204,6 +204,7 @@ def slice_of_a_run(
 
 
 async def _slice(config: Config, run: Run, params: Params, name: str, number: int, parts: int) -> None:
+    config.find_modules()
     database = config.database(run.database)
     found = [each for each in directory.read(database, config.root) if each.id == run.revision]
     if not found or found[0].checksum != run.checksum:

@@ -31,6 +31,7 @@ class Migrator(Questions):
     def __init__(self, config: Config, notifiers: Iterable[Notifier] = (), *, actor: str = "") -> None:
         super().__init__(config, actor=actor)
         self._notifiers = Notifiers(notifiers, config.mask())
+        config.find_modules()
         self._listened = False
 
     @classmethod
