@@ -102,12 +102,41 @@ def upgrade(
     wanted: set[Key] = set()
     for target in targets:
         wanted |= _upgrade_set(history, state, target, _scope(target, databases))
-    refuse_drift(history, state, {*databases, *(key.database for key in wanted)})
+    refuse_drift(history, state, {*_named(history, targets, databases), *(key.database for key in wanted)})
     todo = {key for key in wanted - state.applied.keys() if here(history[key], environment)}
     refuse_ahead(history, state, todo)
     refuse_blocked(history, state, todo, Direction.UPGRADE, under=history.ancestors(todo) - todo)
     steps = (Step(history[key], Direction.UPGRADE, requires=history.backfills(key)) for key in history.sort(todo))
     return Plan(tuple(steps), _up_to(history, targets, databases, todo))
+
+
+def reach(history: History, targets: Sequence[Target], databases: Sequence[str]) -> tuple[str, ...]:
+    """Return the databases that an upgrade to these targets may change or looks at, whatever their state.
+
+    They are those that the targets name, and those of the revisions that theirs need. Raises TargetError.
+    """
+    named = _named(history, targets, databases)
+    goals = {_goal(history, target, databases) for target in targets}
+    if None in goals:  # up to a head, or as many as the state says
+        goals |= {key for name in named for key in history.of(name)}
+    needed = {key.database for key in history.ancestors(key for key in goals if key is not None)}
+    return tuple(dict.fromkeys([*named, *sorted(needed)]))
+
+
+def _named(history: History, targets: Sequence[Target], databases: Sequence[str]) -> tuple[str, ...]:
+    """Return the databases that the targets name; an id names that of its revision."""
+    found: list[str] = []
+    for target in targets:
+        goal = _goal(history, target, databases)
+        found += _scope(target, databases) if goal is None else [goal.database]
+    return tuple(dict.fromkeys(found))
+
+
+def _goal(history: History, target: Target, databases: Sequence[str]) -> Key | None:
+    """Return the revision that a target with an id means, None for any other target."""
+    if target.relative or target.anchor in ("head", "heads", "base"):
+        return None
+    return one(history, target, _scope(target, databases))
 
 
 def with_scripts(

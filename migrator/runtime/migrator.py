@@ -83,7 +83,7 @@ class Migrator(Questions):
             found = planning.with_scripts(ordered, scripts, state, wanted, scope, here)
             return as_agreed(kept_within(found, within), agreed)
 
-        reach = _reach(history, scope)
+        reach = planning.reach(history, wanted, scope)
         if dry_run or self.config.dry_run:
             return await self._only_plan(plan, history, reach, scripts, run=not agreed)
         return await self._deployment().carry_out("upgrade", plan, history, reach, scripts=scripts)
@@ -280,9 +280,3 @@ class Migrator(Questions):
 
             told = await forecasts(plan, state, self._connections)
         return Outcome(plan, notes=notes(history, state, plan), dry_run=True, forecasts=told)
-
-
-def _reach(history: History, scope: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the databases whose revisions those in scope may need, the scope first."""
-    needed = history.ancestors(key for name in scope for key in history.of(name))
-    return tuple(dict.fromkeys([*scope, *sorted({key.database for key in needed})]))
