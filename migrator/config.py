@@ -15,7 +15,7 @@ from migrator.core.duration import seconds
 from migrator.core.errors import ConfigError, UsageError
 from migrator.core.retention import Retention
 from migrator.core.schedule import Schedule
-from migrator.core.secrets import Mask
+from migrator.core.secrets import Mask, of_environment
 from migrator.core.url import Url
 
 FILE_NAME = "migrator.toml"
@@ -271,7 +271,7 @@ def _config(tables: FileTables, source: str, root: Path, env: Mapping[str, str])
         dry_run=variables.flag(env, "DRY_RUN"),
         debug=debug,
         release=variables.text(env, "RELEASE"),
-        hidden=_written(tables.databases.values()),
+        hidden=_written(tables.databases.values(), env),
         logs=keeping.logs(tables.logs, root),
         retention=keeping.retention(tables.retention, env),
         execution=_execution(tables.execution),
@@ -306,11 +306,14 @@ def _environment(tables: FileTables, source: str, env: Mapping[str, str]) -> str
     return name
 
 
-def _written(tables: Iterable[DatabaseTable]) -> Mask:
-    """Return what hides the passwords as they are written in the addresses; `Config.mask` adds their other forms."""
+def _written(tables: Iterable[DatabaseTable], env: Mapping[str, str]) -> Mask:
+    """Return what hides the secrets of the environment, and the passwords as they are written in the addresses.
+
+    `Config.mask` adds their other forms.
+    """
     written = [address for table in tables for address in (table.url, table.direct_url)]
     found = {match[1] for address in written if (match := _WRITTEN.fullmatch(address))}
-    return Mask({*found, *(repr(secret)[1:-1] for secret in found)})
+    return Mask({*found, *(repr(secret)[1:-1] for secret in found), *of_environment(env)})
 
 
 def _database(name: str, table: DatabaseTable, root: Path, *, alone: bool) -> Database:

@@ -107,13 +107,13 @@ class Console:
         _output.finish()
         os._exit(code)
 
-    def print(self, text: str = "", *, end: bool = True) -> None:
+    def print(self, text: str = "", *, source: bool = False) -> None:
         """Print a line for a person, unless they want to hear errors only or a program is reading.
 
-        Without `end` the text is printed as it is, to go into a file.
+        The `source` of a revision is printed as it is, to go into a file; only secrets that are known are left out.
         """
         if not (self.quiet or self.as_json):
-            click.echo(self.mask(text), nl=end)
+            click.echo(self.mask.known(text) if source else self.mask(text), nl=not source)
 
     def print_failures(self, texts: Iterable[str]) -> None:
         """Print what failed on stderr where the table that shows it is not wanted: --quiet still prints errors."""

@@ -22,7 +22,7 @@ async def command(console: Console, *, revision: str, stored: bool) -> None:
             raise UsageError(
                 f"the tracker keeps no text of {line.revision}", hint="It keeps the text of what was applied."
             )
-        console.print(shown.stored, end=False)
+        console.print(shown.stored, source=True)
     else:
         when = f" at {line.applied_at} by {line.applied_by}" if line.applied_at else ""
         console.print(f"{line.database}:{line.revision}  {line.title}\nstate:   {line.state}{when}")

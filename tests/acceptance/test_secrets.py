@@ -10,7 +10,7 @@ import pytest
 from tests._servers import sql, with_user
 from tests.acceptance import _receivers as receivers
 from tests.acceptance._cases import CASES, Case, script
-from tests.acceptance._look import runs
+from tests.acceptance._look import documents, runs
 from tests.acceptance._project import Project, Result
 
 PASSWORD = "s3cr3t/p@ss#w:rd%41 '\"é"
@@ -26,6 +26,14 @@ url, password = os.environ["DATABASE_URL"], os.environ["PGSECRET"]
 ctx.log.warning("connecting to %s", url)
 ctx.log.error("with %r", password)
 raise RuntimeError(f"cannot use {url} with {password} which is {password!r}")
+"""
+
+CALLS = """
+import os
+word, key = "f0reign" + "pw", os.environ["SHOP_API_KEY"]
+url = f"https://app:{word}@elsewhere/x"
+ctx.log.info("calling %s with %s", url, key)
+ctx.log.error("refused", extra={"token": f"token={word}"})
 """
 
 LOUD = {"DEBUG": "1", "LOG_LEVEL": "DEBUG"}
@@ -214,3 +222,19 @@ def test_an_address_that_cannot_be_read_does_not_show_it(project: Project, schem
         result = project.run("status", env=LOUD)
         assert result.exit_code in (3, 4)
         clean_result(result)
+
+
+@pytest.mark.parametrize("kind", ["main", "events"])
+@pytest.mark.parametrize("raised", ["raise RuntimeError(f'cannot use {url}, password={word}')", "raise KeyError(key)"])
+def test_secrets_of_a_script(both: Project, kind: str, raised: str) -> None:
+    """Passwords that a script uses for other services are on no screen, in no log and not in the tracker."""
+    body = f"{CALLS}{raised}"
+    both.revision(kind, "a1", upgrade=body)
+    failed = both.run("upgrade", f"{kind}:head", "-vv", env={"SHOP_API_KEY": "k3y-of-the-shop", "DEBUG": "1"})
+    assert failed.exit_code == 1
+    log = "".join(file.read_text("utf-8") for file in (both.folder / "logs").iterdir())
+    kept = runs(both.urls["main"]) if kind == "main" else documents(both.urls["events"], "script_run_tracker")
+    for text in (failed.text, log, kept[-1]["error"]):
+        assert "***" in text
+        assert "f0reignpw" not in text
+        assert "k3y-of-the-shop" not in text

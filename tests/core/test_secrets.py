@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from migrator.core.secrets import SHOWN_INSTEAD, Mask
+from migrator.core.secrets import SHOWN_INSTEAD, Mask, of_environment
 from migrator.core.utf8 import readable
 
 SECRETS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="*"), min_size=1, max_size=12)
@@ -93,3 +93,53 @@ def test_other_texts_stay(secrets: list[str], text: str) -> None:
     """A text without any of the secrets is not touched, as long as it can be shown as it is."""
     assume(not any(secret in text for secret in secrets) and readable(text) == text)
     assert text == Mask(secrets)(text)
+
+
+FORMS = {
+    "an address": ("cannot use postgresql://u:pw@x@h/d?x=1", "cannot use postgresql://u:***@h/d?x=1"),
+    "an address without a user": ("redis://:pw@h:6379/0", "redis://:***@h:6379/0"),
+    "an address without a password": ("postgresql://u@h:5432/d", "postgresql://u@h:5432/d"),
+    "a port": ("http://h:8080/path@x", "http://h:8080/path@x"),
+    "a pair": ("host=h password=pw port=5", "host=h password=*** port=5"),
+    "a quoted pair": ("password = 'a b' x", "password = *** x"),
+    "a parameter": ("?sslpassword=pw&x=1", "?sslpassword=***&x=1"),
+    "a field": ("Server=x;Pwd=pw;AccountKey=a1==;", "Server=x;Pwd=***;AccountKey=***;"),
+    "a document": ("{'token': 'abc', 'n': 1}", "{'token': ***, 'n': 1}"),
+    "an item": ("os.environ['PGPASSWORD']='pw'", "os.environ['PGPASSWORD']=***"),
+    "a statement": ("CREATE ROLE x PASSWORD 'a''b' LOGIN", "CREATE ROLE x PASSWORD *** LOGIN"),
+    "a header": ("Authorization: Bearer abcdefghi", "Authorization: Bearer ***"),
+    "a key": (
+        "x -----BEGIN RSA PRIVATE KEY-----\nMIIB\n-----END RSA PRIVATE KEY-----",
+        "x -----BEGIN RSA PRIVATE KEY-----***-----END RSA PRIVATE KEY-----",
+    ),
+    "no secret": ("token: invalid, max_tokens=5, secret=None", "token: invalid, max_tokens=5, secret=None"),
+    "masked already": ("password=*** postgresql://u:***@h", "password=*** postgresql://u:***@h"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_secrets_by_their_form(name: str) -> None:
+    """A secret that nobody configured is known by where it stands; the words around it stay."""
+    text, expected = FORMS[name]
+    assert expected == Mask(())(text)
+    assert expected == Mask(())(expected)
+
+
+def test_secrets_of_the_environment() -> None:
+    """Values of variables named as secrets, and the passwords in addresses of others, are secrets."""
+    env = {"API_TOKEN": "abcdefg", "CACHE": "redis://:p%40w@h/1", "HOME": "/root", "PWD": "/a/b/c/d", "X_SECRET": "1"}
+    assert of_environment(env) == {"abcdefg", "p%40w", "p@w"}
+
+
+def test_literals_of_a_traceback() -> None:
+    """A traceback keeps its lines of code; where something was taken from it, the literals in them go, too."""
+    lines = ["Traceback (most recent call last):", '  File "a.py", line 3, in upgrade', '    raise ValueError("ann")']
+    quiet = "\n".join([*lines, "ValueError: ann"])
+    assert Mask(())(quiet) == quiet
+    loud = quiet.replace("ValueError: ann", "E: no\nDETAIL:  Key (email)=(ann) exists.")
+    shown = Mask(())(loud)
+    assert 'raise ValueError("***")' in shown
+    assert 'File "a.py", line 3, in upgrade' in shown
+    assert "ann" not in shown
+    grouped = "\n".join(f"    | {line}" for line in loud.splitlines())
+    assert "ann" not in Mask(())(grouped)
