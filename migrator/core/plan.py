@@ -139,6 +139,11 @@ def _goal(history: History, target: Target, databases: Sequence[str]) -> Key | N
     return one(history, target, _scope(target, databases))
 
 
+def scope_of(targets: Sequence[Target], databases: Sequence[str]) -> tuple[str, ...]:
+    """Return the databases that targets can mean, `databases` for those that name none. Raises UsageError."""
+    return tuple(dict.fromkeys(name for target in targets for name in _scope(target, databases)))
+
+
 def with_scripts(
     plan: Plan, scripts: Scripts, state: State, targets: Sequence[Target], databases: Sequence[str], environment: str
 ) -> Plan:

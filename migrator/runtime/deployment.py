@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -27,7 +28,7 @@ from migrator.runtime import directory, lease
 from migrator.runtime.connections import Connections
 from migrator.runtime.failures import Unanswered, answered, has_landed
 from migrator.runtime.notify import Notifiers
-from migrator.runtime.reading import state_in, with_edits
+from migrator.runtime.reading import peek, state_in, with_edits
 from migrator.runtime.runlog import RunLogs
 from migrator.runtime.runner import Runner
 from migrator.runtime.runs import Held, new_id
@@ -62,17 +63,20 @@ class Deployment:
         databases: tuple[str, ...],
         *,
         scripts: Iterable[Revision] = (),
+        watched: Iterable[str] = (),
         stored: bool = False,
         run: bool = True,
     ) -> Outcome:
         """Plan under the locks of these databases, and run the plan; or, without `run`, only record it.
 
-        `scripts` are the revisions beside the order that the plan may hold. `stored` adds the applied revisions whose
-        files are gone, from the text that the tracker kept. Where a commit was never answered, the locks are taken
-        again and the tracker is read again before anything is said.
+        `scripts` are the revisions beside the order that the plan may hold. `watched` are databases whose state counts
+        and is not changed, so that their locks are not taken: nothing new in them can depend on a revision of a
+        database whose lock is held, because an upgrade holds the locks of all that its revisions need. `stored` adds
+        the applied revisions whose files are gone, from the text that the tracker kept. Where a commit was never
+        answered, the locks are taken again and the tracker is read again before anything is said.
         """
         async with self.reporting(command, databases):
-            outcome = await self._carried_out(make, history, databases, scripts, stored=stored, run=run)
+            outcome = await self._carried_out(make, history, databases, scripts, watched, stored=stored, run=run)
             self._ended = list(outcome.runs)
         return outcome
 
@@ -102,14 +106,15 @@ class Deployment:
         history: History,
         databases: tuple[str, ...],
         scripts: Iterable[Revision],
+        watched: Iterable[str],
         *,
         stored: bool,
         run: bool,
     ) -> Outcome:
         try:
-            async with self.hold(databases) as held:
-                state = await self.settled(held, history)
-                trackers = {name: held[name].session.tracker for name in databases}
+            async with self.hold(databases) as held, peek(self._connections, watched) as (beside, trackers):
+                state = merged([await self.settled(held, history), beside])
+                trackers |= {name: held[name].session.tracker for name in databases}
                 state = await with_edits(state, [*history, *scripts], trackers)
                 full = await with_stored(history, state, trackers) if stored else history
                 plan = self._without_those_asked(make(full, state), held)
@@ -128,7 +133,7 @@ class Deployment:
 
         loaded = self.loaded(beside, held)
         asking = {key for key, script in loaded.items() if any(each.required for each in fields_of(script))}
-        return Plan(tuple(step for step in plan.steps if step.key not in asking))
+        return replace(plan, steps=tuple(step for step in plan.steps if step.key not in asking))
 
     async def _run(self, plan: Plan, state: State, held: dict[str, Held]) -> tuple[Run, ...]:
         revisions = [step.revision for step in plan.steps]

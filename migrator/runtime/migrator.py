@@ -118,7 +118,10 @@ class Migrator(Questions):
         everything = tuple(self.config.databases)
         if dry_run or self.config.dry_run:
             return await self._only_plan(plan, history, everything, run=not agreed)
-        return await self._deployment().carry_out("downgrade", plan, history, everything, stored=True)
+        own = tuple({each.database: None for each in beside} or planning.scope_of(wanted, scope))
+        return await self._deployment().carry_out(
+            "downgrade", plan, history, own, watched=[name for name in everything if name not in own], stored=True
+        )
 
     async def run(
         self,
@@ -158,10 +161,10 @@ class Migrator(Questions):
         def plan(history: History, state: State) -> "Plan":
             return planning.stamp(history, state, wanted, scope)
 
-        history, everything = self._read()[0], tuple(self.config.databases)
+        history, own = self._read()[0], planning.scope_of(wanted, scope)
         if dry_run or self.config.dry_run:
-            return await self._only_plan(plan, history, everything, run=False)
-        return await self._deployment().carry_out("stamp", plan, history, everything, stored=True, run=False)
+            return await self._only_plan(plan, history, own, run=False)
+        return await self._deployment().carry_out("stamp", plan, history, own, stored=True, run=False)
 
     async def show(self, target: str, databases: Sequence[str] = ()) -> "Shown":
         """Return one revision in full, with the parameters that a script takes: for those, its file is executed."""
@@ -213,7 +216,11 @@ class Migrator(Questions):
             self.config.refuse_dry_run("resolve")
         history = self._read()[0]
         deployment = self._deployment()
-        async with deployment.hold(tuple(self.config.databases)) as held:
+        everything = tuple(self.config.databases)
+        async with self._peek(everything) as (seen, _):
+            runs = [*seen.running, *seen.resumable.values(), *seen.blocked.values()]
+        own = tuple(dict.fromkeys(run.database for run in runs if run.run_id.startswith(run_id)))
+        async with deployment.hold(own or everything) as held:
             state = await deployment.settled(held, history)
             find = partial(deployment.find, history)
             return await resolve(run_id, decision, reason, state, held, find, self._connections)

@@ -1,7 +1,7 @@
 """Questions: what can be asked of a configuration without running the code of a revision or taking its locks."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from migrator.config import Config
@@ -9,12 +9,12 @@ from migrator.core.errors import DatabaseError
 from migrator.core.history import History
 from migrator.core.protocols import Holder, Tracker
 from migrator.core.report import DatabaseReport, lines_of, script_line
-from migrator.core.run import State, merged
+from migrator.core.run import State
 from migrator.core.scripts import Scripts, refuse_lookalikes
 from migrator.core.utf8 import readable
 from migrator.runtime import directory
 from migrator.runtime.connections import Connections
-from migrator.runtime.reading import state_in, with_edits
+from migrator.runtime.reading import peek, state_in, with_edits
 
 if TYPE_CHECKING:
     from migrator.core.change import Change
@@ -168,12 +168,8 @@ class Questions:
     @asynccontextmanager
     async def _peek(self, databases: tuple[str, ...]) -> AsyncIterator[tuple[State, dict[str, Tracker]]]:
         """Read the state without a lock."""
-        async with AsyncExitStack() as stack:
-            trackers: dict[str, Tracker] = {}
-            for name in databases:
-                adapter = await self._connections.adapter(name)
-                trackers[name] = (await stack.enter_async_context(adapter.session())).tracker
-            yield merged([await state_in(tracker) for tracker in trackers.values()]), trackers
+        async with peek(self._connections, databases) as found:
+            yield found
 
     async def _report(self, name: str, history: History) -> DatabaseReport:
         adapter = await self._connections.adapter(name)

@@ -1,12 +1,14 @@
 """What a tracker says of its database, read from it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from migrator.core.protocols import Tracker
 from migrator.core.revision import Key, Revision
-from migrator.core.run import Edit, State, state_of
+from migrator.core.run import Edit, State, merged, state_of
 from migrator.runtime import directory
+from migrator.runtime.connections import Connections
 
 PAGE = 100
 """How many texts are in memory at once."""
@@ -18,6 +20,17 @@ async def state_in(tracker: Tracker) -> State:
     if not state.resumable:
         return state
     return replace(state, controls={key: await tracker.control(run.origin) for key, run in state.resumable.items()})
+
+
+@asynccontextmanager
+async def peek(connections: Connections, databases: Iterable[str]) -> AsyncIterator[tuple[State, dict[str, Tracker]]]:
+    """Read the state of databases without their locks; the trackers can be asked while the block lasts."""
+    async with AsyncExitStack() as stack:
+        trackers: dict[str, Tracker] = {}
+        for name in databases:
+            adapter = await connections.adapter(name)
+            trackers[name] = (await stack.enter_async_context(adapter.session())).tracker
+        yield merged([await state_in(tracker) for tracker in trackers.values()]), trackers
 
 
 async def with_edits(state: State, revisions: Iterable[Revision], trackers: Mapping[str, Tracker]) -> State:

@@ -30,9 +30,9 @@ def sleepers(url: str) -> list[Any]:
     return sql(url, SLEEPERS)
 
 
-def slow_step(project: Project) -> Child:
+def slow_step(project: Project, *targets: str) -> Child:
     """Start an upgrade and return when its slow step runs on the server."""
-    child = project.start("upgrade")
+    child = project.start("upgrade", *targets)
     until(lambda: sleepers(project.urls["main"]) or not child.runs(), "the slow step runs")
     assert child.runs(), child.wait()
     return child
@@ -163,3 +163,38 @@ def test_a_kill_in_a_step_without_a_transaction(shop: Project, done: bool) -> No
     shop.good("upgrade")
     assert shop.states() == {"a1": "applied", "a2": "applied"}
     assert relations(url) == {"t_slow", "t_a2"}
+
+
+def test_a_target_of_one_database_waits_for_no_other(both: Project) -> None:
+    """While the lock of one database is held and a file of it has drifted, a target in another is neither refused nor
+    waits; what needs the held one does.
+    """
+    both.tables("main", "a1")
+    both.collection("events", "e1")
+    both.collection("events", "e2", "e1")
+    both.good("upgrade")
+    both.revision("main", "a2", "a1", upgrade=SLOW)
+    slow_step(both, "main:head")
+    path = both.revisions("main") / "a1.py"
+    path.write_text(path.read_text().replace("(id int)", "(id bigint)"))
+    wait = ("--lock-timeout", "100ms")
+    both.good("downgrade", "events:-1", *wait)
+    both.good("upgrade", "events:e2", *wait)
+    both.good("upgrade", "e2", *wait)
+    both.good("stamp", "events:e1")
+    both.collection("events", "e3", "e2", depends_on=["main:a1"])
+    assert both.run("upgrade", "events:e2", *wait).exit_code == 1  # stamped down, its document is still there
+    assert both.run("upgrade", "events:e3", *wait).exit_code == 12
+    assert both.run("downgrade", "main:base", *wait).exit_code == 12
+
+
+def test_a_dependant_of_a_database_that_is_not_locked_is_seen(both: Project) -> None:
+    """A downgrade holds only the lock of its own database, and is refused for what stands on it in another, even if the
+    file of that is gone.
+    """
+    both.tables("main", "a1")
+    both.collection("events", "e1", depends_on=["main:a1"])
+    both.good("upgrade")
+    (both.revisions("events") / "e1.py").unlink()
+    assert both.run("downgrade", "main:-1").exit_code == 2
+    both.good("downgrade", "main:base", "events:base")
