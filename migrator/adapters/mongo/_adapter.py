@@ -21,6 +21,7 @@ from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._examine import examined, unreachable
 from migrator.adapters.mongo._home import find
 from migrator.adapters.mongo._options import FILES, checked, ignored, need_members
+from migrator.adapters.mongo._sent import Watch, watched
 from migrator.adapters.mongo._session import MongoSession
 from migrator.adapters.mongo._work import SHORT, Work
 from migrator.core.errors import ConfigError, MigratorError
@@ -89,8 +90,8 @@ class MongoAdapter:
         The `source` of the revision changes nothing here: MongoDB cannot make a connection read-only.
         """
         async with self._shared.hold() as connected:
-            with translated(self._name, secrets=self._url.secrets()):
-                yield Context(None, databases, self._database(connected))
+            with translated(self._name, secrets=self._url.secrets()), watched() as sent:
+                yield Context(None, databases, self._database(connected), sent=sent)
 
     @asynccontextmanager
     async def signals(self) -> AsyncIterator["MongoSignals"]:
@@ -167,7 +168,7 @@ class MongoAdapter:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # an option that the driver only warns of has no effect
-                return Client(self._url.bare(), appname=self._appname, **options)
+                return Client(self._url.bare(), appname=self._appname, event_listeners=[Watch()], **options)
         except (ValueError, TypeError, UserWarning, OSError) as error:  # an OSError is of OpenSSL, about a file
             text = str(error)
             for secret in self._url.secrets():

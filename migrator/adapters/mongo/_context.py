@@ -8,6 +8,7 @@ from pymongo.errors import PyMongoError
 
 from migrator.adapters._context import ContextBase
 from migrator.adapters.mongo._errors import explain
+from migrator.adapters.mongo._sent import Sent
 from migrator.core.errors import MigratorError, UsageError
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
@@ -33,16 +34,26 @@ class Context(ContextBase):
         databases: Databases | None,
         db: AsyncDatabase[dict[str, Any]],
         ledger: "Callable[[], Ledger] | None" = None,
+        sent: Sent | None = None,
     ) -> None:
+        self._sent = sent or Sent()
         super().__init__(run, databases)
         self._db = db
         self._ledger = ledger
 
     @property
     def db(self) -> AsyncDatabase[dict[str, Any]]:
-        """The database. Whoever asks for it counts as having touched it."""
-        self.touched = True
+        """The database."""
         return self._db
+
+    @property
+    def touched(self) -> bool:
+        """Whether a command that may change something has been sent."""
+        return self._sent.changing
+
+    @touched.setter
+    def touched(self, value: bool) -> None:
+        self._sent.changing = value
 
     def walk(self, source: str, key: tuple[str, ...], where: Any) -> "tuple[Walk, Ledger]":
         """Return the way along a collection, and where its checkpoints are kept; `where` is a filter."""

@@ -11,6 +11,7 @@ from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._kill import kill_commands
 from migrator.adapters.mongo._lease import ChoreLease
 from migrator.adapters.mongo._lock import MongoLock
+from migrator.adapters.mongo._sent import watched
 from migrator.adapters.mongo._tracker import MongoTracker
 from migrator.adapters.mongo._work import Work, limited
 from migrator.core.errors import DependencyMissing
@@ -74,9 +75,9 @@ class MongoSession:
         del allow_pooled  # nobody pools MongoDB's connections
         if run.transactional:
             self._need_transactions()
-        context = Context(run, databases, self._work.db, partial(self._ledger, run))
         async with self._transaction(run, timeout) if run.transactional else self._plain(run, timeout):
-            yield context
+            with watched() as sent:
+                yield Context(run, databases, self._work.db, partial(self._ledger, run), sent)
 
     @asynccontextmanager
     async def _transaction(self, run: Run, timeout: float) -> AsyncIterator[None]:

@@ -1,20 +1,21 @@
 """What a script of a PostgreSQL revision receives."""
 
 import re
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from migrator.adapters._context import ContextBase
-from migrator.adapters.postgres._errors import refuse_unsendable, translate, undecodable
+from migrator.adapters.postgres._errors import is_unsent, refuse_unsendable, translate, undecodable
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._section import DOING, is_unread, run_one_by_one, run_together
 from migrator.core.errors import MigratorError, StatementFailed, UsageError
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
+from migrator.core.sql import statements
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
@@ -62,15 +63,17 @@ class Context(ContextBase):
 
     async def execute(self, sql: str, *args: Any) -> str:
         """Run a statement and return its status, such as `UPDATE 3`. Without arguments the text may hold several."""
-        await self._count(sql)
-        if args:
-            return await self._link.execute_with(sql, args, "run a statement")
-        return await self._link.execute(sql, "run a statement")
+        with self._nothing_if_unread(sql):
+            await self._count(sql)
+            if args:
+                return await self._link.execute_with(sql, args, "run a statement")
+            return await self._link.execute(sql, "run a statement")
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """Run a query and return its rows; a row is read by name or by number."""
-        await self._count(sql)
-        return await self._link.fetch(sql, args, "run a query")
+        with self._nothing_if_unread(sql):
+            await self._count(sql)
+            return await self._link.fetch(sql, args, "run a query")
 
     async def value(self, sql: str, *args: Any) -> Any:
         """Run a query and return the first column of its first row, None where there is no row."""
@@ -89,6 +92,17 @@ class Context(ContextBase):
         if self._queries is None:
             raise UsageError("ctx.batches works in a step")
         return PostgresWalk(self._link, source, key, where or ""), PostgresLedger(self._link, self._queries, self)
+
+    @contextmanager
+    def _nothing_if_unread(self, text: str) -> Iterator[None]:
+        """Take back that a statement was sent which the driver or the server refused before any of it ran."""
+        before = self.touched
+        try:
+            yield
+        except StatementFailed as error:
+            if is_unsent(error.__cause__) or (is_unread(error) and sum(1 for _ in statements(text)) == 1):
+                self.touched = before
+            raise
 
     async def _count(self, text: str) -> None:
         """Count a statement before it is sent; outside of every transaction also in the tracker, for recovery.
@@ -147,7 +161,8 @@ class Context(ContextBase):
         """Start SQLAlchemy where the revision's own text touches it: a property cannot wait for a server."""
         if _TOUCHES_SQLALCHEMY.search(source):
             await self._link.flush("begin")
-            self._sqlalchemy = await _SQLAlchemy.start(self._link, autocommit=not self._link.in_transaction)
+            started = await _SQLAlchemy.start(self._link, self._sending, autocommit=not self._link.in_transaction)
+            self._sqlalchemy, self.touched = started, False
 
     async def settle(self) -> None:
         """Write what SQLAlchemy's session has not written yet, into the step's own transaction."""
@@ -163,14 +178,26 @@ class Context(ContextBase):
                 for name in ("json", "jsonb"):
                     await self._link.connection.reset_type_codec(name, schema="pg_catalog")
 
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        """Note that SQLAlchemy sends something, unless the driver refuses to."""
+        before, self.touched = self.touched, True
+        try:
+            yield
+        except (asyncpg.InterfaceError, asyncpg.DataError) as error:
+            self.touched = before if is_unsent(error) else True
+            raise
+
     def _started(self) -> "_SQLAlchemy":
-        self.touched = True
         if self._sqlalchemy is None:
             raise RuntimeError(
                 "ctx.conn and ctx.session start with the step when the revision's own file names them: "
                 "write `conn = ctx.conn` in upgrade() and pass it to the code that uses it"
             )
         return self._sqlalchemy
+
+
+Sending = Callable[[], AbstractContextManager[None]]
 
 
 class _SQLAlchemy:
@@ -182,7 +209,7 @@ class _SQLAlchemy:
         self.session = session
 
     @classmethod
-    async def start(cls, link: Link, *, autocommit: bool) -> "_SQLAlchemy":
+    async def start(cls, link: Link, sending: "Sending", *, autocommit: bool) -> "_SQLAlchemy":
         """Connect SQLAlchemy to the link's connection. Its transactions become savepoints of ours."""
         from sqlalchemy.dialects.postgresql.asyncpg import dialect
         from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -191,7 +218,7 @@ class _SQLAlchemy:
         driver: Any = dialect.import_dbapi()  # type: ignore[no-untyped-call]
 
         async def given() -> Any:
-            return _Lent(link)
+            return _Lent(link, sending)
 
         def connect() -> Any:
             # A statement that is kept keeps the decoders of its columns, whatever a revision has made of them since.
@@ -241,9 +268,10 @@ _SENDS = frozenset(
 class _InTurn:
     """An object of asyncpg whose messages take turns with those of the link: asyncpg refuses two at once."""
 
-    def __init__(self, link: Link, thing: Any) -> None:
+    def __init__(self, link: Link, thing: Any, sending: "Sending") -> None:
         self._link = link
         self._thing = thing
+        self._sending = sending
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._thing, name)
@@ -254,32 +282,35 @@ class _InTurn:
             async with self._link.turn:
                 if args and isinstance(args[0], str):
                     await self._link.heed(args[0])
-                return await found(*args, **options)
+                with self._sending():
+                    return await found(*args, **options)
 
         return send
 
     async def cursor(self, *args: Any) -> "_InTurn":
         """Open a cursor of a prepared statement."""
         async with self._link.turn:
-            return _InTurn(self._link, await self._thing.cursor(*args))
+            with self._sending():
+                return _InTurn(self._link, await self._thing.cursor(*args), self._sending)
 
 
 class _Lent(_InTurn):
     """An asyncpg connection that SQLAlchemy may use and not close: it is ours, also when it is gone."""
 
-    def __init__(self, link: Link) -> None:
-        super().__init__(link, link.connection)
+    def __init__(self, link: Link, sending: "Sending") -> None:
+        super().__init__(link, link.connection, sending)
 
     def transaction(self, **options: Any) -> _InTurn:
         """Return a transaction, or a savepoint in the step's own."""
-        return _InTurn(self._link, self._thing.transaction(**options))
+        return _InTurn(self._link, self._thing.transaction(**options), self._sending)
 
     async def prepare(self, text: str, **options: Any) -> "_Prepared":
         """Prepare a statement behind what has to come before each."""
         refuse_unsendable(text)
         async with self._link.turn:
             await self._link.heed(text)
-            return _Prepared(self._link, await self._thing.prepare(self._link.lead() + text, **options))
+            prepared = await self._thing.prepare(self._link.lead() + text, **options)
+            return _Prepared(self._link, prepared, self._sending)
 
     async def close(self, **_: Any) -> None:
         """Keep it open."""
@@ -295,7 +326,8 @@ class _Prepared(_InTurn):
         """Return the rows."""
         try:
             async with self._link.turn:
-                return await self._thing.fetch(*args, **options)
+                with self._sending():
+                    return await self._thing.fetch(*args, **options)
         except (ValueError, OverflowError) as error:
             if isinstance(error, asyncpg.InterfaceError):  # of an argument
                 raise

@@ -103,6 +103,12 @@ def from_server(error: BaseException) -> bool:
     return isinstance(_root(error), asyncpg.PostgresError)
 
 
+def is_unsent(error: BaseException | None) -> bool:
+    """Return whether the driver refused to send: a wrong use of it, or a value that does not fit its type."""
+    own = isinstance(error, asyncpg.DataError) and getattr(error, "severity", None) is None  # a server's has one
+    return own or isinstance(error, asyncpg.InterfaceError)
+
+
 @contextmanager
 def translated(doing: str, *, connected: bool = True) -> Iterator[None]:
     """Turn whatever the driver raises in this block into migrator's errors."""
