@@ -17,7 +17,17 @@ from migrator.adapters._context import ContextBase
 from migrator.adapters._retiring import applied, retired, retires
 from migrator.core.batch import Checkpoint, Control, FailedRow
 from migrator.core.errors import LockHeld, LockLost, StatementTimeout, TrackerNewer, TrackerRefused
-from migrator.core.protocols import Adapter, Capabilities, Databases, Finding, Findings, Holder, Lock, Owner
+from migrator.core.protocols import (
+    Adapter,
+    Capabilities,
+    Databases,
+    Finding,
+    Findings,
+    Holder,
+    Lock,
+    Owner,
+    TrackerPlace,
+)
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Run, Status
 from migrator.core.runs import LISTED, RunFilter, live
@@ -89,6 +99,13 @@ class _Tracker:
     async def ensure(self) -> None:
         self._check_version()
         self._place.rows = self._place.rows or {}
+
+    @property
+    def place(self) -> TrackerPlace:
+        return TrackerPlace("memory", 0 if self._place.rows is None else self._place.version, VERSION)
+
+    async def emptied(self) -> str:
+        return ""
 
     async def runs(self) -> list[Run]:
         self._check_version()

@@ -35,6 +35,8 @@ def _text(report: "DatabaseReport") -> str:
     applied = report.having("applied", "drifted", "unknown")
     last = f", last {applied[-1].revision} ({applied[-1].title}) at {applied[-1].applied_at}" if applied else ""
     lines = [f"{report.name}  {report.address}", f"  {len(applied)} of {len(report.lines)} applied{last}"]
+    if report.tracker:
+        lines.append(f"  tracker: {report.tracker}")
     if report.lock:
         lines.append(f"  at work: {report.lock}")
     rows = [

@@ -112,6 +112,23 @@ class Context(Protocol):
         """Write what the script left unwritten in the context, so that `verify` sees it."""
 
 
+class TrackerPlace(NamedTuple):
+    """Where a tracker is, for people: `schema public`. `version` is 0 where there is none yet, `newest` the version to
+    which the next command that takes the lock moves it.
+    """
+
+    where: str
+    version: int
+    newest: int
+
+    def __str__(self) -> str:
+        """Return it in one line."""
+        if not self.version:
+            return f"none yet; the first upgrade creates it in {self.where}"
+        older = f"; the next upgrade moves it to version {self.newest}" if self.version < self.newest else ""
+        return f"{self.where}, version {self.version}{older}"
+
+
 class Tracker(Protocol):
     """Where the runs of one database are kept; it refuses what the rules forbid.
 
@@ -123,10 +140,17 @@ class Tracker(Protocol):
     async def ensure(self) -> None:
         """Create the tracker where it is missing; the lock must be held. Raises TrackerNewer, PermissionDenied."""
 
+    @property
+    def place(self) -> TrackerPlace:
+        """Where it is. The version is known once something was read from it."""
+
     async def runs(self) -> list[Run]:
         """Return the live runs (not superseded) in order of their start, without their source; [] where there is no
         tracker. Raises TrackerNewer.
         """
+
+    async def emptied(self) -> str:
+        """Return how the runs were lost, "" where there never were any; asked where `runs` returned none."""
 
     async def sources(self, revisions: Sequence[str]) -> Mapping[str, tuple[str, str]]:
         """Return path and text of these applied revisions as they ran, by id; those without a text are left out."""

@@ -45,7 +45,8 @@ class Line:
 class DatabaseReport:
     """One database: where it is, what is applied and what is not. `lines` go parents first.
 
-    `changes` are the long changes that run or stopped on their way.
+    `changes` are the long changes that run or stopped on their way; `tracker` says where the tracker is, and which
+    version it has.
     """
 
     name: str
@@ -54,6 +55,7 @@ class DatabaseReport:
     lines: tuple[Line, ...]
     lock: str = ""
     changes: "tuple[Change, ...]" = ()
+    tracker: str = ""
 
     def count(self, *states: str) -> int:
         """Return how many revisions are in one of these states."""

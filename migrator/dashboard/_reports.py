@@ -102,6 +102,7 @@ class Report(Document):
     lines: list[Line]
     lock: str
     changes: list[Change]
+    tracker: str = Field(description="Where the tracker is, and its version.")
     clean: bool
 
 

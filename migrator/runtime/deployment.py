@@ -112,8 +112,11 @@ class Deployment:
         run: bool,
     ) -> Outcome:
         try:
-            async with self.hold(databases) as held, peek(self._connections, watched) as (beside, trackers):
-                state = merged([await self.settled(held, history), beside])
+            async with (
+                self.hold(databases) as held,
+                peek(self._connections, watched, emptied=not run) as (beside, trackers),
+            ):
+                state = merged([await self.settled(held, history, emptied=not run), beside])
                 trackers |= {name: held[name].session.tracker for name in databases}
                 state = await with_edits(state, [*history, *scripts], trackers)
                 full = await with_stored(history, state, trackers) if stored else history
@@ -204,10 +207,11 @@ class Deployment:
         except DatabaseError:
             return None
 
-    async def settled(self, held: dict[str, Held], history: History) -> State:
-        """Judge the interrupted runs of these databases and return the state after it."""
+    async def settled(self, held: dict[str, Held], history: History, *, emptied: bool = False) -> State:
+        """Judge the interrupted runs of these databases and return the state after it; `emptied` as in `state_in`."""
         find = partial(self.find, history)
-        return merged([await settle(one, find, self._connections, self._publish) for one in held.values()])
+        settled = [await settle(one, find, self._connections, self._publish, emptied=emptied) for one in held.values()]
+        return merged(settled)
 
     def find(self, history: History, key: Key) -> Revision | None:
         """Return the revision, or the script beside the history, of this name; None where there is no file of it."""

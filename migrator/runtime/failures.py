@@ -16,6 +16,7 @@ from migrator.core.errors import (
     RowFailed,
     RunFailed,
     Stopped,
+    TrackerDamaged,
     TrackerRefused,
     TransactionEscaped,
     UsageError,
@@ -171,6 +172,15 @@ def has_landed(run: Run, state: State) -> bool:
     """Say whether a run whose commit was never answered is committed by what the tracker says now."""
     after = state.applied.get(run.key)
     return after is not None and after.run_id == run.run_id if run.direction is Direction.UPGRADE else after is None
+
+
+def unrecorded(run: Run, lost: TrackerDamaged) -> TrackerDamaged:
+    """Return what a failed step means of which nothing can be recorded: the tracker was lost while it ran."""
+    return TrackerDamaged(
+        f"{run.key} ({run.title}) failed in {run.direction}: {lost.message}",
+        state=f"{describe_effect(run)} Which revisions are applied is not recorded any more.",
+        hint=lost.hint,
+    )
 
 
 def answered(doubt: Unanswered, state: State) -> Outcome:

@@ -277,7 +277,7 @@ class Migrator(Questions):
         from migrator.core.outcome import Outcome
         from migrator.runtime.deployment import notes, with_stored
 
-        async with self._peek(databases) as (ran, trackers):
+        async with self._peek(databases, emptied=not run) as (ran, trackers):
             state = await with_edits(ran, [*history, *scripts], trackers)
             full = await with_stored(history, state, trackers)
         plan = make(full, state)

@@ -166,9 +166,11 @@ class Questions:
         return history, Scripts([each for each in found if each.header.repeatable], history)
 
     @asynccontextmanager
-    async def _peek(self, databases: tuple[str, ...]) -> AsyncIterator[tuple[State, dict[str, Tracker]]]:
-        """Read the state without a lock."""
-        async with peek(self._connections, databases) as found:
+    async def _peek(
+        self, databases: tuple[str, ...], *, emptied: bool = False
+    ) -> AsyncIterator[tuple[State, dict[str, Tracker]]]:
+        """Read the state without a lock; `emptied` as in `state_in`."""
+        async with peek(self._connections, databases, emptied=emptied) as found:
             yield found
 
     async def _report(self, name: str, history: History) -> DatabaseReport:
@@ -181,5 +183,7 @@ class Questions:
                 from migrator.runtime.control import changes_in
 
                 changes = await changes_in(session, state)
+            tracker = str(session.tracker.place)
         lines = lines_of(history, state, name, holder, self.config.environment)
-        return DatabaseReport(name, adapter.kind, self._connections.address(name), lines, str(holder or ""), changes)
+        address = self._connections.address(name)
+        return DatabaseReport(name, adapter.kind, address, lines, str(holder or ""), changes, tracker)

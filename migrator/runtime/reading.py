@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
+from migrator.core.errors import TrackerDamaged
 from migrator.core.protocols import Tracker
 from migrator.core.revision import Key, Revision
 from migrator.core.run import Edit, State, merged, state_of
@@ -14,23 +15,40 @@ PAGE = 100
 """How many texts are in memory at once."""
 
 
-async def state_in(tracker: Tracker) -> State:
-    """Return the state of one database, with what people want of the long changes that stopped on their way."""
-    state = state_of(await tracker.runs())
+async def state_in(tracker: Tracker, *, emptied: bool = False) -> State:
+    """Return the state of one database, with what people want of the long changes that stopped on their way.
+
+    Raises TrackerDamaged where the tracker has lost its runs, unless `emptied`: a person says what is applied.
+    """
+    runs = await tracker.runs()
+    if not runs and not emptied and (lost := await tracker.emptied()):
+        raise TrackerDamaged(
+            lost,
+            state="Which revisions are applied is not known. Nothing was changed.",
+            hint="Restore the tracker from a backup; or say what is applied: `migrator stamp ID`, for everything "
+            "`migrator stamp head`; or, where the database is to begin at the first revision, drop script_run_tracker "
+            "and script_run_lock.",
+        )
+    state = state_of(runs)
     if not state.resumable:
         return state
     return replace(state, controls={key: await tracker.control(run.origin) for key, run in state.resumable.items()})
 
 
 @asynccontextmanager
-async def peek(connections: Connections, databases: Iterable[str]) -> AsyncIterator[tuple[State, dict[str, Tracker]]]:
-    """Read the state of databases without their locks; the trackers can be asked while the block lasts."""
+async def peek(
+    connections: Connections, databases: Iterable[str], *, emptied: bool = False
+) -> AsyncIterator[tuple[State, dict[str, Tracker]]]:
+    """Read the state of databases without their locks; the trackers can be asked while the block lasts.
+
+    `emptied` as in `state_in`.
+    """
     async with AsyncExitStack() as stack:
         trackers: dict[str, Tracker] = {}
         for name in databases:
             adapter = await connections.adapter(name)
             trackers[name] = (await stack.enter_async_context(adapter.session())).tracker
-        yield merged([await state_in(tracker) for tracker in trackers.values()]), trackers
+        yield merged([await state_in(each, emptied=emptied) for each in trackers.values()]), trackers
 
 
 async def with_edits(state: State, revisions: Iterable[Revision], trackers: Mapping[str, Tracker]) -> State:

@@ -17,6 +17,7 @@ from migrator.core.errors import (
     OutcomeUnknown,
     StatementTimeout,
     TookTooLong,
+    TrackerDamaged,
     TrackerRefused,
 )
 from migrator.core.events import Event, RunFinished, RunStarted
@@ -36,6 +37,7 @@ from migrator.runtime.failures import (
     said,
     stopped,
     stopped_outside,
+    unrecorded,
 )
 from migrator.runtime.lifecycle import clean_up, validate
 from migrator.runtime.params import Params
@@ -333,6 +335,8 @@ class Runner:
         except TrackerRefused as refused:
             # What was stopped may also have been committed just before it, and whoever lost the lock says so anyway.
             return overtaken(run, refused) if isinstance(error, Failure) else error
+        except TrackerDamaged as lost:
+            return unrecorded(run, lost) if isinstance(error, Failure) else error
         self._publish(RunFinished(run, *work.place))
         if not isinstance(error, Failure):
             error.args = (stopped(run, work.again),) if run.origin else error.args
@@ -370,11 +374,11 @@ class Runner:
     async def _record(self, run: Run) -> bool:
         """Write a failed run; False where the tracker cannot be told and the next holder will settle it.
 
-        Raises TrackerRefused where the next holder is there already.
+        Raises TrackerRefused where the next holder is there already, TrackerDamaged where the tracker is not.
         """
         try:
             await asyncio.shield(self._held[run.database].session.tracker.finish(run))
-        except TrackerRefused:
+        except (TrackerRefused, TrackerDamaged):
             raise
         except MigratorError:
             return False
@@ -384,7 +388,7 @@ class Runner:
         """Close a run that started in the commit of the step before it, and whose own step never began."""
         if self._ahead is not None:
             run, self._ahead = self._ahead, None
-            with suppress(TrackerRefused):
+            with suppress(TrackerRefused, TrackerDamaged):
                 await self._record(run.moved(Status.FAILED, Effect.NONE, reason="cancelled", error="it never began"))
 
 

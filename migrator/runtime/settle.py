@@ -22,14 +22,16 @@ Find: TypeAlias = Callable[[Key], Revision | None]
 """Returns the revision or the script of a name, None where there is no file of it."""
 
 
-async def settle(held: Held, find: Find, databases: Databases, publish: Callable[[Event], None]) -> State:
+async def settle(
+    held: Held, find: Find, databases: Databases, publish: Callable[[Event], None], *, emptied: bool = False
+) -> State:
     """Judge every pending run of one database and return the state after it.
 
     Holding the lock proves that their owners are gone. A transactional run did nothing, or its row would say
     success. One in batches did what its checkpoints say. Any other is asked by its verify. Each judgement commits by
-    itself.
+    itself. `emptied` as in `state_in`.
     """
-    state = await state_in(held.session.tracker)
+    state = await state_in(held.session.tracker, emptied=emptied)
     if not state.running:
         return state
     for run in state.running:

@@ -14,6 +14,8 @@ Database = AsyncDatabase[dict[str, Any]]
 SEAL = {"_id": "tracker"}
 """The document of the lock that says which version the tracker has; it is written last of all."""
 
+FENCE = {"_id": "fence"}
+
 
 class Home:
     """A database of the server with the tracker of `db` in it, or without one yet.

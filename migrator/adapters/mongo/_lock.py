@@ -197,7 +197,8 @@ class MongoLock:
         """Create the two documents where they are missing, with numbers not below any that the tracker has seen."""
         highest = {"_id": None, "fence": {"$max": "$fence"}, "seq": {"$max": "$seq"}}
         found = [each async for each in await self._work.home.of(TRACKER).aggregate([{"$group": highest}])]
-        seen = found[0] if found else {"fence": 0, "seq": 0}
+        lost = int(self._work.home.version > 0)  # a tracker without a fence was emptied: what it had counts as one run
+        seen = found[0] if found else {"fence": 0, "seq": lost}
         await self._insert("fence", {"token": seen["fence"], "beat": 0, "seq": seen["seq"]}, apart)
         fence = await self._lock.find_one({"_id": "fence"}, session=apart) or {"token": 0}
         number = max(seen["fence"], fence["token"])

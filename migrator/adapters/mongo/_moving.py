@@ -9,7 +9,7 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from migrator.adapters.mongo._creating import create
-from migrator.adapters.mongo._home import SEAL, Database, Home
+from migrator.adapters.mongo._home import FENCE, SEAL, Database, Home
 from migrator.adapters.mongo._rows import AUDIT, FIRST, LOCK, SCHEDULE, TOKENS, VERSION
 from migrator.adapters.mongo._work import ours
 from migrator.core.release import __version__
@@ -23,6 +23,9 @@ async def make(home: Home) -> None:
     if home.place.name != home.db.name:
         pointer = {"$set": {"at": home.place.name}}
         await ours(home.db, LOCK).update_one(SEAL, pointer, upsert=True)
+    if not home.version:  # in a tracker that was, a fence that is gone is how the loss of its runs is known
+        new = {"$setOnInsert": {"token": 0, "beat": 0, "seq": 0}}
+        await ours(home.place, LOCK).update_one(FENCE, new, upsert=True)
     await create(home.place)
     seal = {"version": VERSION, "made_by": __version__, "database": home.db.name}
     await ours(home.place, LOCK).update_one(SEAL, {"$set": seal}, upsert=True)
@@ -44,7 +47,7 @@ async def move(home: Home) -> None:
         copy: dict[str, Any] = {**row, "before": [], "lsid": None, "appname": ""} if row["_id"] == "lease" else row
         await ours(place, LOCK).replace_one({"_id": row["_id"]}, copy, upsert=True)
     await ours(place, LOCK).update_one({"_id": "lease"}, [{"$set": {"expires": "$$NOW"}}])
-    await make(Home(home.db, place))
+    await make(Home(home.db, place, home.version))
 
 
 async def _renamed(place: Database, old: str, new: str) -> None:

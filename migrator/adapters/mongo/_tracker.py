@@ -17,12 +17,13 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, WriteError
 
 from migrator.adapters.mongo._changes import Changes
 from migrator.adapters.mongo._errors import translated
-from migrator.adapters.mongo._home import find
+from migrator.adapters.mongo._home import FENCE, find
 from migrator.adapters.mongo._rows import (
     CHECKPOINTS,
     LOCK,
     SCHEDULE,
     TRACKER,
+    VERSION,
     asked,
     document,
     firing_of,
@@ -30,7 +31,8 @@ from migrator.adapters.mongo._rows import (
     run_of,
 )
 from migrator.adapters.mongo._work import SHORT, Documents, Work
-from migrator.core.errors import ConnectionLost, StatementTimeout, TrackerRefused
+from migrator.core.errors import ConnectionLost, StatementTimeout, TrackerDamaged, TrackerRefused
+from migrator.core.protocols import TrackerPlace
 from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
 from migrator.core.runs import LISTED, RunFilter
@@ -105,6 +107,23 @@ class MongoTracker(Changes):
                 return []
             found = self._rows.find(LIVE, {"source": 0}).sort("seq", 1)
             return [run_of(row, self._name) async for row in found]
+
+    @property
+    def place(self) -> TrackerPlace:
+        """Where it is."""
+        home = self._work.home
+        return TrackerPlace(f"the database {home.place.name}", home.version, VERSION)
+
+    async def emptied(self) -> str:
+        """Return how the runs were lost, "" where there never were any."""
+        home = self._work.home
+        if not home.version:
+            return ""
+        with self._told("read the tracker"):
+            fence = await self._lock.find_one(FENCE)
+        lost = fence is None or fence["seq"] > 0
+        where = f"in the database {home.place.name}"
+        return f"the tracker of {self._name} {where} was emptied: it had runs, and none is left" * lost
 
     async def sources(self, revisions: Sequence[str]) -> Mapping[str, tuple[str, str]]:
         """Return path and text of these applied revisions as they ran."""
@@ -220,6 +239,8 @@ class MongoTracker(Changes):
             session=session,
         )
         if fence is None:
+            if await self._lock.find_one(FENCE, session=session) is None:
+                raise self._lost()
             raise TrackerRefused(
                 f"{self._name}: the lock was taken over by somebody else (fence {run.fence} is not the newest)",
                 state="This write was refused; nothing of it is in the tracker.",
@@ -278,11 +299,20 @@ class MongoTracker(Changes):
             kept = self._work.home.of(CHECKPOINTS)
             await kept.update_many(mine, {"$set": {"run_id": ""}}, session=session)
         if answer.matched_count != 1:
+            if await self._rows.find_one({"_id": run.run_id}, {"_id": 1}, session=session) is None:
+                raise self._lost()
             raise TrackerRefused(
                 f"{self._name}: run {run.run_id} is not pending any more",
                 state="This write was refused; nothing of it is in the tracker.",
                 hint="Somebody else settled the run. Look at `migrator runs`.",
             )
+
+    def _lost(self) -> TrackerDamaged:
+        return TrackerDamaged(
+            f"the tracker of {self._name} in the database {self._work.home.place.name} was emptied or dropped "
+            "while this command was at work",
+            hint="Find out what did it. Then restore the tracker, or say what is applied: `migrator stamp ID`.",
+        )
 
     def _exists(self) -> bool:
         """Say whether there is a tracker. Raises TrackerNewer."""

@@ -158,8 +158,8 @@ class PostgresAdapter:
 
     async def examine(self) -> Findings:
         """Look at the server for `doctor`."""
-        async with self._room.place(), self._shared.hold() as pool, self._connection(pool) as connection:
-            return [*await examine(connection), *self._without_effect()]
+        async with self._room.place(), self._shared.hold() as pool, self._link(pool) as link:
+            return [*await examine(link, self._name, self._tracker), *self._without_effect()]
 
     def _without_effect(self) -> Findings:
         """Return which parameters of the address have no effect."""

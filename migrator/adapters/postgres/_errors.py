@@ -13,6 +13,7 @@ from migrator.core.errors import (
     ConnectionLost,
     DatabaseError,
     DatabaseMissing,
+    LockLost,
     MigratorError,
     PermissionDenied,
     ResourcesExhausted,
@@ -45,6 +46,9 @@ _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
 
 _NARROWER = frozenset({"date", "time", "timetz", "timestamp", "timestamptz", "interval"})
 """Types of PostgreSQL with values that the Python type of asyncpg does not have."""
+
+GIVEN_AWAY = '"0 locks: gone"'
+"""In the message of the error that the query `guarded` makes; see queries.sql."""
 
 _BY_REQUEST = "user request"
 """In the message of SQLSTATE 57014 where a person cancelled the statement, and no time limit did."""
@@ -137,9 +141,17 @@ def _root(error: BaseException) -> BaseException:
     return next((each for each in chain if isinstance(each, kinds)), error)
 
 
-def _answered(error: asyncpg.PostgresError, doing: str) -> DatabaseError:
+def _answered(error: asyncpg.PostgresError, doing: str) -> MigratorError:
     state = str(getattr(error, "sqlstate", "") or "")
     message = str(error.args[0] if error.args else type(error).__name__)
+    if state == "22P02" and GIVEN_AWAY in message:
+        return LockLost(
+            "the lock of this command was given away by what it ran (pg_advisory_unlock_all or DISCARD ALL)",
+            state="Another command may be at work in the database. The step was stopped; what it did in a transaction "
+            "is rolled back.",
+            hint="Take that statement out of the revision (DISCARD PLANS and RESET ALL give no lock away), then run "
+            "the command again: it first finds out what was done.",
+        )
     if state == "57014" and _BY_REQUEST in message:
         hint = "Somebody cancelled it on the server; find out why, then run the command again."
         return StatementFailed(f"could not {doing}: {message}", code=state, hint=hint)

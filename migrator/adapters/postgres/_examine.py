@@ -4,7 +4,10 @@ import re
 import time
 from typing import Any
 
-from migrator.adapters.postgres._errors import translated
+from migrator.adapters.postgres._link import LIMIT, Link
+from migrator.adapters.postgres._place import Place, find
+from migrator.adapters.postgres._queries import VERSION, identifier
+from migrator.core.errors import TrackerAmbiguous
 from migrator.core.protocols import Finding
 
 OLDEST = 140000
@@ -20,11 +23,10 @@ _QUESTIONS = """
            current_schema() AS schema,
            pg_is_in_recovery() AS standby,
            pg_backend_pid() AS pid,
-           current_schema() IS NOT NULL
-               AND has_schema_privilege(current_schema(), 'CREATE') AS may_create,
-           to_regclass('script_run_tracker') IS NOT NULL AS tracker,
-           to_regclass('script_run_tracker') IS NOT NULL
-               AND has_table_privilege(to_regclass('script_run_tracker'), 'INSERT, UPDATE') AS may_write,
+           CASE WHEN to_regnamespace(quote_ident($1)) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+                ELSE has_schema_privilege(to_regnamespace(quote_ident($1)), 'CREATE') END AS may_create,
+           (SELECT has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE') FROM pg_class
+             WHERE oid = to_regclass(quote_ident($1) || '.script_run_tracker')) AS may_write,
            current_setting('synchronous_standby_names') AS standbys,
            current_setting('synchronous_commit') NOT IN ('off', 'local') AS waits,
            (SELECT count(*)::int FROM pg_stat_replication
@@ -33,17 +35,22 @@ _QUESTIONS = """
 """
 
 
-async def examine(connection: Any) -> list[Finding]:
-    """Ask once and judge the answers."""
+async def examine(link: Link, name: str, wanted: str) -> list[Finding]:
+    """Ask where the tracker is and how the server is, and judge the answers. `wanted` is the `tracker_schema`."""
+    try:
+        found, place = await find(link, name, wanted)
+        schema = place.schema if place else wanted or found["here"] or ""
+        tracker = _tracker(place, schema)
+    except TrackerAmbiguous as error:
+        schema, tracker = wanted, Finding("fail", "tracker", error.message, error.hint, 1.0)
     before = time.time()
-    with translated("examine the server"):
-        row = await connection.fetchrow(_QUESTIONS)
+    row = (await link.fetch(_QUESTIONS, (schema,), "examine the server", limit=LIMIT))[0]
     after = time.time()
     return [
         _version(row),
-        _pooler(connection, row),
-        _rights(row),
-        _tracker(row["tracker"]),
+        _pooler(link.connection, row),
+        _rights(row, schema),
+        tracker,
         _clock(row["clock"], before, after),
         *_standbys(row),
     ]
@@ -69,22 +76,29 @@ def _pooler(connection: Any, row: Any) -> Finding:
     )
 
 
-def _rights(row: Any) -> Finding:
-    if row["tracker"] and not row["may_write"]:
-        return Finding("fail", "rights", "may not write the tracker", "GRANT INSERT, UPDATE ON script_run_tracker.")
+def _rights(row: Any, schema: str) -> Finding:
+    if row["may_write"] is False:
+        hint = f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {identifier(schema)} TO {row['user']}."
+        return Finding("fail", "rights", "may not write the tracker", hint)
     if not row["may_create"]:
-        return Finding(
-            "fail",
-            "rights",
-            f"may not create tables in schema {row['schema']}",
-            f"GRANT CREATE ON SCHEMA {row['schema']} TO {row['user']}; or use another user.",
-        )
-    return Finding("ok", "rights", f"may create tables in schema {row['schema']}")
+        text = f"may not create tables in schema {schema}"
+        return Finding("fail", "rights", text, f"GRANT CREATE ON SCHEMA {identifier(schema)} TO {row['user']}.")
+    return Finding("ok", "rights", f"may create tables in schema {schema}")
 
 
-def _tracker(there: bool) -> Finding:
-    text = "is there" if there else "not there yet; the first upgrade creates it"
-    return Finding("ok", "tracker", text, value=float(there))
+def _tracker(place: Place | None, schema: str) -> Finding:
+    if place is None:
+        if not schema:
+            text = "not there yet, and the search path has no schema for it"
+            return Finding("fail", "tracker", text, "Set `tracker_schema` in migrator.toml.", 0.0)
+        return Finding("ok", "tracker", f"not there yet; the first upgrade creates it in schema {schema}", value=0.0)
+    where = f"in schema {place.schema}"
+    if place.version < VERSION:
+        text = f"{where}, version {place.version}; the next upgrade moves it to version {VERSION}"
+        return Finding("ok", "tracker", text, value=1.0)
+    if place.lacks:
+        return Finding("warn", "tracker", f"{where}, and lacks {place.lacks}", "The next upgrade adds it.", 1.0)
+    return Finding("ok", "tracker", where, value=1.0)
 
 
 def _standbys(row: Any) -> list[Finding]:

@@ -1,6 +1,7 @@
 """One connection of one's own: statements take turns on it, and text nobody waits for rides with what follows."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,10 @@ class Savepoint:
         await self._connection.execute(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
 
 
+_GIVES_LOCKS_AWAY = re.compile(r"\bpg_advisory_unlock|\bDISCARD\s+ALL\b", re.IGNORECASE)
+"""In a statement after which the lock of the whole command may be gone."""
+
+
 class Link:
     """A connection with an order to it. Errors leave as migrator's, with the line of the revision file."""
 
@@ -75,6 +80,8 @@ class Link:
         """Gives what comes before each text, or raises where nothing may be sent any more."""
         self.watch: Watch | None = None
         """Watches the transaction of a step in Python, while its script is at work."""
+        self.guard = ""
+        """Asks whether the advisory lock is still ours, and fails where it is not; "" where there is none."""
 
     @property
     def alive(self) -> bool:
@@ -178,7 +185,10 @@ class Link:
             try:
                 async with asyncio.timeout(limit) as scope:
                     await self.heed(args[0])
-                    return await call(*args)
+                    answer = await call(*args)
+                    if self.guard and _GIVES_LOCKS_AWAY.search(args[0]):
+                        await self.connection.execute(self.guard)
+                    return answer
             except Exception as error:
                 late = isinstance(error, TimeoutError) and scope.expired()
                 waits = await self._give_up() if late else ""

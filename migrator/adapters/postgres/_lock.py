@@ -132,7 +132,9 @@ class AdvisoryLock(_RowOfLock):
         except LockHeld:
             await self.release()
             raise
-        return await self._took(rows[0])
+        fence = await self._took(rows[0])
+        self._link.guard = self._queries.text("guarded", self._keys)
+        return fence
 
     async def renew(self) -> None:
         """Keep the session alive; LockLost where it is gone."""
@@ -145,7 +147,7 @@ class AdvisoryLock(_RowOfLock):
         """Give the advisory lock back. LockLost where it was not ours any more."""
         if not self.held:
             return
-        self.held = False
+        self.held, self._link.guard = False, ""
         if not (await self._ask("unlock", self._keys))[0]["freed"]:
             raise LockLost(f"the lock of {self._name} was not ours any more when it was released")
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from migrator.adapters.postgres._link import LIMIT, Link
-from migrator.adapters.postgres._place import TRACKER, Place, refuse_newer
+from migrator.adapters.postgres._place import TRACKER, Place, find, refuse_newer
 from migrator.adapters.postgres._queries import VERSION, Queries
 from migrator.adapters.postgres._rows import asked, run_of, selected
-from migrator.core.errors import DatabaseError, TrackerRefused, TransactionEscaped
+from migrator.core.errors import DatabaseError, StatementFailed, TrackerDamaged, TrackerRefused, TransactionEscaped
+from migrator.core.protocols import TrackerPlace
 from migrator.core.revision import Direction
 from migrator.core.run import COLUMNS, EFFECTS, TRANSITIONS, Run, Status
 from migrator.core.runs import LISTED, RunFilter
@@ -18,7 +19,7 @@ from migrator.core.schedule import Firing
 if TYPE_CHECKING:
     from migrator.core.batch import Checkpoint, Control, FailedRow
 
-_REFUSED = '"0 runs: refused"'
+_REFUSED, _LOST = '"0 runs: refused"', '"0 runs: lost"'
 """In the message of the error that `start` and `finish` make where they write nothing; see queries.sql."""
 
 _MISSING_COLUMN = "42703"
@@ -46,6 +47,16 @@ class PostgresTracker:
         self.open_run = ""
         self.used = True
         """Whether the lock's row says that there have been runs; the first run writes it."""
+
+    @property
+    def place(self) -> TrackerPlace:
+        """Where it is."""
+        version = self._version or self._place.version if self._place else 0
+        return TrackerPlace(f"schema {self.queries.schema}", version, VERSION)
+
+    @property
+    def _readable(self) -> bool:
+        return self._place is not None and TRACKER in self._place.names
 
     async def create(self) -> None:
         """Create the tracker where there is none; one of an older version stays what it is."""
@@ -86,14 +97,27 @@ class PostgresTracker:
 
     async def runs(self) -> list[Run]:
         """Return the live runs, oldest first."""
-        if self._place is None:
+        if not self._readable:
             return []
         await self._check_version()
         return [run_of(self._name, row) for row in await self._selected("runs", {}, _STATE)]
 
+    async def emptied(self) -> str:
+        """Return how the runs were lost, "" where there never were any."""
+        if self._place is None:
+            return ""
+        where = f"in schema {self._place.schema}"
+        if not self._readable:
+            return f"the tracker of {self._name} is damaged: the table {TRACKER} {where} is gone"
+        if not self._place.has_lock:
+            return f"the tracker of {self._name} was emptied, and its lock's table {where} is gone"
+        text = self.queries.text("emptied", {"tracker": self.queries.table("{tracker}")})
+        rows = await self._link.fetch(text, (), "read the tracker", limit=LIMIT)
+        return f"the tracker of {self._name} {where} was emptied: it had runs, and none is left" * int(rows[0]["used"])
+
     async def sources(self, revisions: Sequence[str]) -> Mapping[str, tuple[str, str]]:
         """Return path and text of applied revisions, as they ran."""
-        if self._place is None:
+        if not self._readable:
             return {}
         text = self.queries.text("sources", {"revisions": list(revisions)})
         rows = await self._link.fetch(text, (), "read the tracker", limit=LIMIT)
@@ -103,14 +127,14 @@ class PostgresTracker:
         self, wanted: RunFilter, *, after: str = "", limit: int = 100, columns: Sequence[str] = LISTED
     ) -> list[Run]:
         """Return runs, superseded ones too, newest first."""
-        if self._place is None:
+        if not self._readable:
             return []
         await self._check_version()
         return [run_of(self._name, row) for row in await self._selected("page", asked(wanted, after, limit), columns)]
 
     async def delete(self, run_ids: Sequence[str]) -> int:
         """Delete those of these runs that are not live, and commit."""
-        if self._place is None:
+        if not self._readable:
             return 0
         text = self.queries.text("delete", {"ids": list(run_ids)})
         return int((await self._link.fetch(text, (), "delete runs", limit=LIMIT))[0]["runs"])
@@ -142,7 +166,7 @@ class PostgresTracker:
         return [failed_of(row) for row in await self._kept("failures", origin)]
 
     async def _kept(self, name: str, origin: str) -> list[Any]:
-        if self._place is None:
+        if not self._readable:
             return []
         text = self.queries.text(name, {"origin": origin})
         return await self._link.fetch(text, (), "read what is kept of the change", limit=LIMIT)
@@ -181,7 +205,7 @@ class PostgresTracker:
 
     async def firings(self) -> list[Firing]:
         """Return the last firing of every schedule."""
-        if self._place is None:
+        if not self._readable:
             return []
         rows = await self._link.fetch(self.queries.text("firings"), (), "read the schedules", limit=LIMIT)
         return [Firing(**row) for row in rows]
@@ -206,28 +230,45 @@ class PostgresTracker:
                 code=error.code,
                 hint="`migrator status` shows who is at work.",
             )
-        if not isinstance(cause, asyncpg.InvalidTextRepresentationError) or _REFUSED not in str(cause):
+        if error.code in _MISSING:
+            return await self._damaged(error, run)
+        refused = isinstance(cause, asyncpg.InvalidTextRepresentationError)
+        if not refused or not (_REFUSED in str(cause) or _LOST in str(cause)):
             return error
-        row = (
-            await self._link.fetch(
-                self.queries.text("standing", {"fence": run.fence, "run_id": run.run_id}),
-                (),
-                "read the tracker",
-                limit=LIMIT,
-            )
-        )[0]
-        if row["ours"] and row["pending"] and self.open_run:
-            return TransactionEscaped(
-                f"{run.path}: the script ended the transaction it ran in (COMMIT or ROLLBACK)",
-                state="What it did before that is committed; the rest is not.",
-                hint="Remove COMMIT and ROLLBACK from it, or say `transaction = False`.",
-            )
-        why = "somebody else holds the lock by now" if not row["ours"] else f"run {run.run_id} is not pending"
+        text = self.queries.text("standing", {"run_id": run.run_id})
+        (row,) = await self._link.fetch(text, (), "read the tracker", limit=LIMIT)
+        if row["fence"] == run.fence and row["status"] == Status.PENDING and self.open_run:
+            return self._removed(run) if _LOST in str(cause) else _escaped(run)
+        if row["fence"] is None or (row["fence"] == run.fence and row["status"] is None):
+            return self._lost("was emptied while this command was at work", error.code)
+        why = "another process holds the lock" if row["fence"] != run.fence else f"run {run.run_id} is not pending"
         return TrackerRefused(f"the tracker of {self._name} refused to record run {run.run_id}: {why}", code=error.code)
 
+    async def _damaged(self, error: DatabaseError, run: Run) -> DatabaseError:
+        """Return what a missing table means: the tracker's own, or the error of a script that rode with it."""
+        _, place = await find(self._link, self._name, self._wanted)
+        if place is None or place.lacks:
+            return self._lost("was dropped, in whole or in part, while this command was at work", error.code)
+        return self._removed(run) if self.open_run and f"{self.queries.schema}.script_run_" in error.message else error
+
+    def _removed(self, run: Run) -> StatementFailed:
+        return StatementFailed(
+            f"{run.path}: the script removed the tracker's record of its own run",
+            state="The transaction was rolled back, and the tracker is as it was.",
+            hint="Leave the tables script_run_* alone, also where a revision empties or drops all tables.",
+        )
+
+    def _lost(self, what: str, code: str) -> TrackerDamaged:
+        return TrackerDamaged(
+            f"the tracker of {self._name} in schema {self.queries.schema} {what}",
+            code=code,
+            hint="Find out what did it. Then restore the tracker, or say what is applied: `migrator stamp ID`.",
+        )
+
     async def _send(self, text: str, run: Run, doing: str) -> None:
+        guard = f"{self._link.guard};\n" if self._link.guard and not run.transactional else ""
         try:
-            await self._link.execute(text, doing, limit=LIMIT)
+            await self._link.execute(guard + text, doing, limit=LIMIT)
         except DatabaseError as error:
             await self._roll_back()
             raise await self.explain(error, run) from error.__cause__
@@ -253,6 +294,8 @@ class PostgresTracker:
 
     async def _check_version(self) -> bool:
         """Read the version; False where the lock's row is missing. Raises TrackerNewer."""
+        if self._place is not None and not self._place.has_lock:
+            return False
         rows = await self._link.fetch(self.queries.text("version"), (), "read the tracker's version", limit=LIMIT)
         if rows:
             self._version = int(rows[0]["version"])
@@ -279,6 +322,14 @@ class PostgresTracker:
             return text  # the first run of a revision has nothing to retire
         retire = "retire_all" if run.status is Status.SUCCESS else "retire_failed"
         return f"{self.queries.text(retire, values)};\n{text}"
+
+
+def _escaped(run: Run) -> TransactionEscaped:
+    return TransactionEscaped(
+        f"{run.path}: the script ended the transaction it ran in (COMMIT or ROLLBACK)",
+        state="What it did before that is committed; the rest is not.",
+        hint="Remove COMMIT and ROLLBACK from it, or say `transaction = False`.",
+    )
 
 
 def _need_end(run: Run) -> None:

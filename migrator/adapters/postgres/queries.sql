@@ -185,6 +185,14 @@ SELECT CASE count(*) WHEN 1 THEN 1 ELSE (count(*) || ' runs: refused')::int END 
 -- From here on the tracker has had runs: one without any was emptied.
 UPDATE {lock} SET used = true WHERE name = 'deploy' AND fence = :fence AND NOT used
 
+-- name: emptied
+-- Has a tracker without runs had some: does the lock's row say so, or is it gone? Version 1 has only its sequence to ask.
+SELECT coalesce((pg_catalog.to_jsonb(lock) ->> 'used')::boolean, lock.name IS NULL OR
+           CASE WHEN pg_catalog.has_sequence_privilege(counted.name, 'SELECT')
+                THEN pg_catalog.pg_sequence_last_value(counted.name::regclass) IS NOT NULL END, false) AS used
+  FROM (SELECT pg_catalog.pg_get_serial_sequence(:tracker, 'seq') AS name) AS counted
+  LEFT JOIN {lock} AS lock ON lock.name = 'deploy'
+
 -- name: retire_all
 -- Before a success: no other finished run of this revision is live any more.
 UPDATE {tracker}
@@ -200,7 +208,8 @@ UPDATE {tracker} SET superseded_by = :run_id
    AND (effect = 'none' OR :effect <> 'none' OR :kind = 'resolve')
 
 -- name: finish
--- The end of a pending run, if the fence is still ours and the step's transaction still the same.
+-- The end of a pending run, if the fence is still ours and the step's transaction still the same. `lost` says that the row
+-- of the run or of the lock is gone, as this transaction sees it.
 WITH fence AS (
     SELECT 1 FROM {lock} WHERE name = 'deploy' AND fence = :fence FOR SHARE),
 finished AS (
@@ -212,7 +221,10 @@ finished AS (
      WHERE run_id = :run_id AND status = 'pending' AND fence <= :fence AND EXISTS (SELECT FROM fence)
        AND coalesce(pg_catalog.current_setting('migrator.run', true), '') = :transaction
     RETURNING 1)
-SELECT CASE count(*) WHEN 1 THEN 1 ELSE (count(*) || ' runs: refused')::int END FROM finished
+SELECT CASE count(*) WHEN 1 THEN 1
+            ELSE (count(*) || CASE WHEN EXISTS (SELECT FROM {tracker} WHERE run_id = :run_id)
+                                        AND EXISTS (SELECT FROM {lock} WHERE name = 'deploy')
+                                   THEN ' runs: refused' ELSE ' runs: lost' END)::int END FROM finished
 
 -- name: mark
 -- How far a pending run is, if the fence is still ours.
@@ -302,9 +314,16 @@ VALUES (:token_id, :name, :hash, :role, :databases, :made_at, :made_by, :expires
        revoked_at = excluded.revoked_at
 
 -- name: standing
--- Why a write was refused: is the fence still ours, and is the run still pending?
-SELECT (SELECT fence FROM {lock} WHERE name = 'deploy') = :fence AS ours,
-       EXISTS (SELECT FROM {tracker} WHERE run_id = :run_id AND status = 'pending') AS pending
+-- Why a write was refused: the fence now (none where the row is gone), and what is known of the run.
+SELECT (SELECT fence FROM {lock} WHERE name = 'deploy') AS fence,
+       (SELECT status FROM {tracker} WHERE run_id = :run_id) AS status
+
+-- name: guarded
+-- Is the advisory lock still that of this session? An error of its own where it is not.
+SELECT CASE count(*) WHEN 0 THEN (count(*) || ' locks: gone')::int END
+  FROM pg_catalog.pg_locks
+ WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND pid = pg_catalog.pg_backend_pid()
+   AND classid = :class::bigint::oid AND objid = :key::bigint::oid
 
 -- name: lease
 -- The right to do a chore, where nobody has it.
