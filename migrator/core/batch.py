@@ -193,8 +193,9 @@ class Ledger(Protocol):
         twice.
         """
 
-    async def claim(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Make the checkpoint where there is none, and take it over from an earlier holder where there is.
+    async def claim(self, checkpoint: Checkpoint, *, reopen: bool = False) -> Checkpoint:
+        """Make the checkpoint where there is none, and take it over from an earlier holder where there is; `reopen` it
+        where it is done.
 
         Returns it as it is kept, with the run and fence that were given. Commits. Raises TrackerRefused where a newer
         holder has it.

@@ -19,8 +19,8 @@ def mend(history: History, scripts: Scripts, state: State, run: Run) -> Plan:
         raise PlanRefused(
             f"{run.key} ({run.title}): run {run.run_id} is not what it stands on now",
             state=UNCHANGED,
-            hint="Rows are run again where the upgrade that passed them over went on to its end and was not taken back "
-            f"since; `migrator runs --script {run.revision}` shows what came after it.",
+            hint="That is for a change that is applied. One that failed takes the rows that it skipped first when it "
+            f"runs again; `migrator runs --script {run.revision}` shows what came after it.",
         )
     refuse_drift(history, state, {run.database}, only={run.key})
     revision = scripts[run.key] if run.key in scripts else history[run.key]

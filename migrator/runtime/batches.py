@@ -278,9 +278,17 @@ class Loop:
         )
 
     async def _walk(self) -> AsyncIterator["Batch"]:
-        await self._claim()
+        skipped = await self.skipped_before()
+        await self._claim(reopen=bool(skipped))
         if not self.checkpoint.done:
             await self.watch.start()
+        if skipped:
+            from migrator.runtime.mending import Again
+
+            again = Again(self, skipped)
+            async for batch in again:
+                yield batch
+            self.checkpoint = again.checkpoint
         while not self.checkpoint.done:
             self.around.stop.heed()
             await self.brake.free()
@@ -295,19 +303,26 @@ class Loop:
             if batch.error is not None:
                 await self._after(batch.error, page)
 
-    async def _claim(self) -> None:
+    async def skipped_before(self) -> Sequence[FailedRow]:
+        """Return the rows that earlier attempts skipped: this one takes them first."""
+        run = self.around.run
+        if not self.skip or run.run_id == run.origin:
+            return ()
+        return [each for each in await self.around.failures(run.origin) if each.name == self.name]
+
+    async def _claim(self, *, reopen: bool) -> None:
         extent = await self.walk.extent()
         blank = replace(self.checkpoint, high=extent.high, total=extent.rows, done=extent.high is None)
-        self.checkpoint = await self.claimed(blank)
+        self.checkpoint = await self.claimed(blank, reopen=reopen)
         self.row_bytes = extent.row_bytes
         self._before = self.checkpoint.rows
         self.around.publish(LoopBegun(self.around.run, self.name, self._before, self.checkpoint.total))
         if self.checkpoint.size:
             self.pace = Pace(self.checkpoint.size, self.checkpoint.rate)
 
-    async def claimed(self, blank: Checkpoint) -> Checkpoint:
+    async def claimed(self, blank: Checkpoint, *, reopen: bool) -> Checkpoint:
         """Return the checkpoint from which the loop continues."""
-        return await self.ledger.claim(blank)
+        return await self.ledger.claim(blank, reopen=reopen)
 
     async def _page(self) -> Page | None:
         if self.checkpoint.high is None:

@@ -242,11 +242,18 @@ def _hint_on(run: Run, failure: Failure, again: str) -> str:
     settle = f'`migrator resolve {run.run_id} --mark-success | --mark-rolled-back --reason "..."` settles it otherwise.'
     if failure.reason == GIVEN_UP:
         return f"`migrator resume {run.run_id}` lets the next {run.direction} go on at the checkpoint; {settle}"
-    lead = "Correct the row. " if isinstance(failure.__cause__, RowFailed) else ""
+    lead = "Correct the row. " if isinstance(failure.__cause__, RowFailed) else _skipped(run, again)
     return (
         f"{lead}Run {again} again; it goes on at the checkpoint. If {run.path} is to be corrected, say so behind it: "
         f'`migrator resolve {run.run_id} --retry --reason "..."`'
     )
+
+
+def _skipped(run: Run, again: str) -> str:
+    skipped = sum(loop["skipped"] for loop in (run.progress or {}).get("loops", ()))
+    if not skipped:
+        return ""
+    return f"`migrator runs show {run.run_id}` lists the {skipped} rows that were skipped; {again} takes them first. "
 
 
 def _hint(run: Run, failure: Failure, again: str, *, rerunnable: bool) -> str:

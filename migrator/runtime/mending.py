@@ -1,7 +1,7 @@
 """The rows that a long change passed over, once more: each in a transaction of its own, in which it is forgotten."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -25,11 +25,16 @@ class Mending(Loop):
         self.around.publish(LoopBegun(self.around.run, self.name, 0, len(failed)))
         if failed:
             await self.watch.start()
+        async for batch in self.rows(failed):
+            yield batch
+        await self.move(done=True, waiting="")
+        await self.watch.stop()
+
+    async def rows(self, failed: Sequence[FailedRow]) -> AsyncIterator[Batch]:
+        """Take rows once more, one after another."""
         for each in failed:
             async for batch in self._row(each):
                 yield batch
-        await self.move(done=True, waiting="")
-        await self.watch.stop()
 
     async def _row(self, failed: FailedRow) -> AsyncIterator[Batch]:
         """Try one row until it is done, gone, or fails by its own fault."""
@@ -82,3 +87,29 @@ class Mending(Loop):
     def _kept(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return a checkpoint as one of the change that passed the row over: under its origin the row is kept."""
         return replace(checkpoint, origin=self.around.run.kept_under)
+
+
+class Again(Mending):
+    """The rows that earlier attempts of a loop skipped, before this attempt continues at the loop's own checkpoint."""
+
+    def __init__(self, loop: Loop, skipped: Sequence[FailedRow]) -> None:
+        super().__init__(loop.around, loop.walk, loop.ledger, loop.checkpoint, loop.settings, loop.watch, skip=True)
+        self._skipped = skipped
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        """Walk over them."""
+        return self.rows(self._skipped)
+
+    def following(self, page: Page, retries: int) -> Checkpoint:
+        """Return the checkpoint after one row more, which is not a skipped one any more."""
+        was = self.checkpoint
+        return replace(super().following(page, retries), size=was.size, skipped=was.skipped - 1)
+
+    async def _pass_over(self, error: Exception, page: Page) -> None:
+        before = self.checkpoint.skipped
+        self.checkpoint = replace(self.checkpoint, skipped=before - 1)  # it is counted once
+        await super()._pass_over(error, page)
+
+    async def _forget(self, failed: FailedRow) -> None:
+        self.checkpoint = replace(self.checkpoint, skipped=self.checkpoint.skipped - 1)
+        await super()._forget(failed)

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import replace
 from typing import Any
 
-from migrator.core.batch import Batch, Checkpoint, Ledger, Settings, Walk
+from migrator.core.batch import Batch, Checkpoint, FailedRow, Ledger, Settings, Walk
 from migrator.core.errors import DatabaseError, MigratorError
 from migrator.core.events import BatchDone, LoopBegun
 from migrator.core.protocols import Context
@@ -102,8 +102,10 @@ class Slices:
         in between left out is one stretch at the beginning, and becomes the first slice.
         """
         kept = sorted((each for each in await self._kept()), key=lambda each: each.slice)
+        skipped = any(each.name == self.name for each in await self._around.failures(self._blank.origin))
         for each in kept:
-            await self._ledger.claim(replace(each, run_id=self._blank.run_id, fence=self._blank.fence))
+            mine = replace(each, run_id=self._blank.run_id, fence=self._blank.fence)
+            await self._ledger.claim(mine, reopen=skipped and each.slice == 0)
         if kept and kept[0].slice == 0:
             return [each.slice for each in kept]
         if kept:
@@ -147,8 +149,13 @@ class Slices:
 class SliceLoop(Loop):
     """The loop of one slice, whose checkpoint the run that waits for it has claimed."""
 
-    async def claimed(self, blank: Checkpoint) -> Checkpoint:
+    async def skipped_before(self) -> Sequence[FailedRow]:
+        """Return the rows that earlier attempts skipped, whichever slice they are in: the first slice takes them."""
+        return await super().skipped_before() if self.checkpoint.slice == 0 else ()
+
+    async def claimed(self, blank: Checkpoint, *, reopen: bool) -> Checkpoint:
         """Return the checkpoint from which the slice continues. Raises TrackerRefused where the run has ended."""
+        del reopen  # the run has done that
         return await self.ledger.join(blank)
 
 

@@ -16,6 +16,7 @@ ENDS_BY_ITSELF = {
 THE_END = {
     "cli/schedule.py:command": "to be stopped is how it ends",
     "cli/serve.py:_serve": "to be stopped is how it ends",
+    "runtime/scheduler.py:_alone": "a task of its own, which ends there",
     "adapters/_shared.py:to_the_end": "it is cancelled again when the work is done",
     "adapters/postgres/_session.py:_transaction": "raised again by `_reraise`",
     "runtime/lease.py:stop": "our own, which came too late",
@@ -93,4 +94,4 @@ def test_cancellations_that_are_caught() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_wait_for(path: Path) -> None:
     """`asyncio.wait_for` of Python 3.11 loses a request to stop that comes together with the result."""
-    assert "wait_for(" not in path.read_text("utf-8")
+    assert "asyncio.wait_for(" not in path.read_text("utf-8")

@@ -49,9 +49,10 @@ class MongoLedger:
         """Say whether there are transactions: without them the checkpoint follows its batch."""
         return self._work.transactions
 
-    async def claim(self, checkpoint: Checkpoint) -> Checkpoint:
+    async def claim(self, checkpoint: Checkpoint, *, reopen: bool = False) -> Checkpoint:
         """Make the checkpoint, or take it over from an earlier holder; commits."""
-        taken = {"run_id": checkpoint.run_id, "fence": checkpoint.fence, "waiting": ""}
+        taken: dict[str, Any] = {"run_id": checkpoint.run_id, "fence": checkpoint.fence, "waiting": ""}
+        taken |= {"done": False} if reopen else {}
         blank = {name: value for name, value in values_of(checkpoint).items() if name not in taken}
         change = {
             "$set": {**taken, "lsid": self._work.lsid},

@@ -40,9 +40,9 @@ class PostgresLedger:
         """Say yes."""
         return True
 
-    async def claim(self, checkpoint: Checkpoint) -> Checkpoint:
+    async def claim(self, checkpoint: Checkpoint, *, reopen: bool = False) -> Checkpoint:
         """Make the checkpoint, or take it over from an earlier holder; commits."""
-        text = self._queries.text("claim", values_of(checkpoint))
+        text = self._queries.text("claim", {**values_of(checkpoint), "reopen": reopen})
         self._link.later("BEGIN READ WRITE")
         try:
             rows = await self._link.fetch(text, (), "claim the checkpoint", limit=LIMIT)

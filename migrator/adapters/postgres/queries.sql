@@ -353,7 +353,7 @@ WITH claimed AS (
     SELECT :origin, :name, :slice, :run_id, :fence, :low::jsonb, :high::jsonb, :cursor::jsonb, :total, :done
       FROM {lock} AS lock WHERE lock.name = 'deploy' AND lock.fence = :fence FOR SHARE
     ON CONFLICT (origin, name, slice) DO UPDATE
-       SET run_id = excluded.run_id, fence = excluded.fence, waiting = ''
+       SET run_id = excluded.run_id, fence = excluded.fence, waiting = '', done = kept.done AND NOT :reopen
      WHERE kept.fence <= excluded.fence
     RETURNING kept.*)
 SELECT * FROM claimed
