@@ -25,6 +25,7 @@ class ContextBase:
     tools: "Tools | None" = None
     params: Any = None
     lines: "Sequence[str] | None" = None
+    logger: "Logger | None" = None
 
     def __init__(self, run: Run | None, databases: Databases | None) -> None:
         self.run = run
@@ -45,6 +46,8 @@ class ContextBase:
     @property
     def log(self) -> "Logger":
         """The logger of this run: `ctx.log.info("...")`."""
+        if self.logger is not None:
+            return self.logger
         from logging import getLogger
 
         return getLogger(f"migrator.script.{self.run.revision}" if self.run else "migrator.script")

@@ -83,6 +83,9 @@ class Context(Protocol):
     params: Any
     lines: "Sequence[str] | None"
 
+    logger: "Logger | None"
+    """The logger of the run, where the runtime has one for it."""
+
     run: Run | None
 
     touched: bool

@@ -5,7 +5,6 @@ Here is the order of it, and the time.
 """
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ from migrator.core.secrets import Mask
 from migrator.core.throttle import chosen
 from migrator.runtime.awaiting import check_awaited
 from migrator.runtime.brake import Brake
+from migrator.runtime.script_logger import script_logger
 from migrator.runtime.stopping import Stop
 from migrator.runtime.throttle import Watch
 
@@ -146,7 +146,7 @@ class Loops:
     def watch(self, throttle: Mapping[str, Any]) -> Watch:
         """Return what looks at the signals of a loop."""
         around = self._around
-        logger = logging.getLogger(f"migrator.script.{around.run.revision}")
+        logger = script_logger(around.run.revision)
         limits = chosen(around.adapter.capabilities, around.throttle, throttle)
         return Watch(limits, around.adapter, lambda text: logger.warning("%s", around.mask(text)))
 

@@ -1,7 +1,6 @@
 """What a script may have around its work: a look before it, and a cleaning up after it in any case."""
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from migrator.core.errors import ValidationFailed
@@ -9,6 +8,7 @@ from migrator.core.protocols import Adapter, Context, Databases
 from migrator.core.revision import Script, Validation
 from migrator.core.run import Run
 from migrator.runtime.calling import Within, call
+from migrator.runtime.script_logger import script_logger
 
 if TYPE_CHECKING:
     from migrator.runtime.params import Params
@@ -40,10 +40,10 @@ async def clean_up(script: Script, run: Run, params: "Params", adapter: Adapter,
     """Run a script's cleanup, outside the step's transaction. What goes wrong in it is logged and changes nothing."""
     if script.cleanup is None:
         return
-    log = logging.getLogger(f"migrator.script.{run.revision}")
+    log = script_logger(run.revision)
     try:
         async with asyncio.timeout(LIMIT), adapter.context(databases=databases) as context:
-            context.run, context.params = run, params.value
+            context.run, context.params, context.logger = run, params.value, log
             await call(script.cleanup, context, Within.seconds(LIMIT))
     except Exception:
         log.exception("the cleanup of %s failed", run.revision)

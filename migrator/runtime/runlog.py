@@ -222,7 +222,7 @@ class _Ear(logging.Handler):
 
     def _enter(self) -> Callable[[], None]:
         """Sit down everywhere, and return what leaves everything as it was."""
-        root, scripts, hears = logging.getLogger(), logging.getLogger(SCRIPTS.rstrip(".")), _Scripts(self)
+        root, scripts, hears = logging.getLogger(), logging.getLogger(SCRIPTS.rstrip(".")), _Scripts()
         level, propagate = scripts.level, scripts.propagate
         root.addHandler(self)
         scripts.addHandler(hears)
@@ -239,15 +239,10 @@ class _Ear(logging.Handler):
 
 
 class _Scripts(logging.Handler):
-    """Hears all that scripts say, and passes on what would have gone further up without it."""
-
-    def __init__(self, ear: _Ear) -> None:
-        super().__init__()
-        self._ear = ear
+    """Hears all that is said by the scripts' loggers, and passes on what would have gone further up without it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        record = _of_slice(record)
-        self._ear.hear(record)
+        record = hear(record)
         above = logging.getLogger("migrator")
         if above.isEnabledFor(record.levelno):
             above.callHandlers(record)
@@ -258,6 +253,13 @@ def _nothing() -> None:
 
 
 _EAR = _Ear()
+
+
+def hear(record: logging.LogRecord) -> logging.LogRecord:
+    """Let the run in which a record was made hear it, and return the record with the slice in which it was made."""
+    marked = _of_slice(record)
+    _EAR.hear(marked)
+    return marked
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Runs a plan: one step after another, each verified and recorded. It makes no choices of its own."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -43,6 +42,7 @@ from migrator.runtime.lifecycle import clean_up, validate
 from migrator.runtime.params import Params
 from migrator.runtime.runlog import RunLog, RunLogs
 from migrator.runtime.runs import Held, new_run
+from migrator.runtime.script_logger import script_logger
 from migrator.runtime.stopping import Stop
 from migrator.runtime.verdict import Verdict, check
 
@@ -182,7 +182,7 @@ class Runner:
         That is so for a transaction of plain SQL; a Python script may have done something elsewhere, so it must say
         that it is rerunnable.
         """
-        log = logging.getLogger(f"migrator.script.{work.run.revision}")
+        log = script_logger(work.run.revision)
 
         def again(error: Exception) -> bool:
             worth = isinstance(error, Failure) and _may_begin_again(work, error)
@@ -260,6 +260,7 @@ class Runner:
             seen.context = context
             loops = self._lend(context, work) if work.step.batched else None
             context.lines, context.params = work.log.lines, work.params.value
+            context.logger = script_logger(work.run.revision)
             within = Within.seconds(limit)
             try:
                 if work.step.direction is Direction.UPGRADE:

@@ -21,6 +21,7 @@ from migrator.core.protocols import Context
 from migrator.runtime.batches import Around, Loop, Loops
 from migrator.runtime.calling import call
 from migrator.runtime.runlog import in_slice
+from migrator.runtime.script_logger import script_logger
 from migrator.runtime.side_by_side import side_by_side
 from migrator.runtime.stopping import Stop
 
@@ -209,6 +210,7 @@ async def perform(around: Around, context: Context, name: str, number: int, part
     """Run the revision's function for one slice."""
     loops = SliceLoops(around, name, number, parts)
     context.tools, context.params = loops, around.params.value
+    context.logger = script_logger(around.run.revision)
     with in_slice(number):
         await context.only_read()
         try:
