@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import msgspec
 
 from migrator import keeping, observing, scheduling, serving
 from migrator.core import environ as variables
+from migrator.core.arguments import listed
 from migrator.core.channel import Channel
 from migrator.core.duration import seconds
 from migrator.core.errors import ConfigError, UsageError
@@ -180,6 +181,10 @@ class Config(msgspec.Struct, frozen=True):
         """Say whether anybody is to hear of what the commands do: a channel, metrics, or tracing."""
         return bool(self.notify or self.metrics.textfile or self.metrics.push or self.tracing)
 
+    def named(self, databases: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of the databases that are meant, () as all. Raises ConfigError, UsageError."""
+        return tuple(self.database(name).name for name in listed("databases", databases)) or tuple(self.databases)
+
     def database(self, name: str) -> Database:
         """Return one database. ConfigError with the nearest name where there is none."""
         if name not in self.databases:
@@ -211,6 +216,24 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
     else:
         tables, source = _from_environment(env)
     return _config(tables, source, file.parent.resolve(), env)
+
+
+def configured(config: Config | None, url: str = "", revisions: str | os.PathLike[str] = "revisions") -> Config:
+    """Return the configuration that a program means: its own, that of one address, or migrator.toml's.
+
+    Raises ConfigError, UsageError where it is none or both.
+    """
+    if config is None and not url:
+        return load()
+    if config is not None and not isinstance(config, Config):
+        hint = "An address is `url=...`; a file is read with `migrator.config.load(path)`."  # type: ignore[unreachable]
+        raise UsageError("the configuration is not a migrator.Config", state="Nothing was changed.", hint=hint)
+    if config is not None and url:
+        raise UsageError("there are a configuration and a url", state="Nothing was changed.", hint="Give one of them.")
+    if config is not None:
+        return config
+    tables = FileTables(databases={"main": DatabaseTable(url=url, revisions=os.fspath(revisions))})
+    return _config(tables, _ENVIRONMENT, Path.cwd(), os.environ)
 
 
 def _read(file: Path, env: Mapping[str, str]) -> FileTables:

@@ -23,20 +23,5 @@ async def command(console: Console) -> None:
             (revision.database, revision.id, parents or "-", revision.title, " ".join(filter(None, (labels, head))))
         )
     console.print(table(("database", "revision", "after", "title", ""), rows))
-    console.print_json(
-        lambda: {
-            "revisions": [
-                {
-                    "database": revision.database,
-                    "revision": revision.id,
-                    "title": revision.title,
-                    "parents": [str(key) for key in history.parents(revision.key)],
-                    "labels": sorted(history.labels(revision.key)),
-                    "path": revision.path,
-                    "reversible": revision.reversible,
-                    "verifiable": revision.verifiable,
-                }
-                for revision in revisions
-            ]
-        }
-    )
+    told = history.as_dict()["revisions"]
+    console.print_json(lambda: {"revisions": [each for each in told if each["database"] in names]})

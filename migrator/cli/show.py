@@ -1,7 +1,5 @@
 """Show one revision in full."""
 
-from dataclasses import asdict
-
 import click
 
 from migrator.cli._command import Console, declare
@@ -31,12 +29,4 @@ async def command(console: Console, *, revision: str, stored: bool) -> None:
         for name, kind, default in shown.params:
             console.print(f"takes:   --{name} {kind}, {f'by default {default}' if default else 'needed'}")
         console.print(f"\n{shown.source or shown.stored}")
-    console.print_json(
-        lambda: {
-            **asdict(line),
-            "source": shown.source,
-            "stored": shown.stored,
-            "tags": header.tags,
-            "params": [dict(zip(("name", "type", "default"), each, strict=True)) for each in shown.params],
-        }
-    )
+    console.print_json(shown.as_dict)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
+from typing import Any
 
 from migrator.core.errors import (
     AmbiguousTarget,
@@ -100,6 +101,22 @@ class History:
     def ancestors(self, keys: Iterable[Key]) -> set[Key]:
         """Return the keys and all that must be applied before them, in every database."""
         return _reach(keys, self._parents.__getitem__)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the revisions for `--json`, parents first."""
+        return {"revisions": [self._told(each) for each in self]}
+
+    def _told(self, revision: Revision) -> dict[str, Any]:
+        return {
+            "database": revision.database,
+            "revision": revision.id,
+            "title": revision.title,
+            "parents": [str(key) for key in self.parents(revision.key)],
+            "labels": sorted(self.labels(revision.key)),
+            "path": revision.path,
+            "reversible": revision.reversible,
+            "verifiable": revision.verifiable,
+        }
 
     def descendants(self, keys: Iterable[Key]) -> set[Key]:
         """Return the keys and all that stands on them in the same database."""

@@ -1,11 +1,11 @@
 """What the commands answer when they did or asked something, as values."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from migrator.core.errors import MigratorError
-from migrator.core.plan import Plan, Step
+from migrator.core.plan import Plan
 from migrator.core.report import Line
 from migrator.core.revision import Header, Key
 from migrator.core.run import Run
@@ -27,11 +27,15 @@ class Outcome:
     dry_run: bool = False
     forecasts: "tuple[Forecast, ...]" = ()
 
+    def __repr__(self) -> str:
+        """Return how many steps were planned and how many runs there are."""
+        return f"<Outcome of {len(self.plan)} steps: {len(self.runs)} runs{', dry run' if self.dry_run else ''}>"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the outcome for `--json`."""
         return {
             "dry_run": self.dry_run,
-            "plan": [_step(step) for step in self.plan.steps],
+            "plan": [step.as_dict() for step in self.plan.steps],
             "runs": [run.as_dict() for run in self.runs],
             "notes": list(self.notes),
             **({"forecasts": [each.as_dict() for each in self.forecasts]} if self.forecasts else {}),
@@ -49,6 +53,10 @@ class Verification:
     message: str = ""
     duration_ms: float | None = None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the answer for `--json`."""
+        return asdict(self)
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -58,10 +66,16 @@ class Shown:
     """
 
     line: Line
-    source: str
-    stored: str
-    header: Header
+    source: str = field(repr=False)
+    stored: str = field(repr=False)
+    header: Header = field(repr=False)
     params: tuple[tuple[str, str, str], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the revision for `--json`."""
+        params = [dict(zip(("name", "type", "default"), each, strict=True)) for each in self.params]
+        texts = {"source": self.source, "stored": self.stored}
+        return {**asdict(self.line), **texts, "tags": self.header.tags, "params": params}
 
 
 @dataclass(frozen=True)
@@ -124,15 +138,3 @@ class Resolution:
         """Return the resolution for `--json`."""
         recorded = self.recorded.as_dict() if self.recorded else None
         return {"run": self.run.as_dict(), "verify": self.verify, "recorded": recorded}
-
-
-def _step(step: Step) -> dict[str, Any]:
-    revision = step.revision
-    return {
-        "database": revision.database,
-        "revision": revision.id,
-        "title": revision.title,
-        "direction": step.direction,
-        "forced": step.forced,
-        "path": revision.path,
-    }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from migrator.core.errors import AmbiguousTarget, Irreversible, MultipleHeads, TargetNotFound, UsageError
 from migrator.core.history import History
@@ -40,6 +41,18 @@ class Step:
     failed_of: str = ""
     requires: tuple[Key, ...] = ()
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the step for `--json`."""
+        revision = self.revision
+        return {
+            "database": revision.database,
+            "revision": revision.id,
+            "title": revision.title,
+            "direction": self.direction,
+            "forced": self.forced,
+            "path": revision.path,
+        }
+
     @property
     def key(self) -> Key:
         """Return the revision's key."""
@@ -73,6 +86,16 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def __repr__(self) -> str:
+        """Return its steps, of many the first."""
+        first = ", ".join(f"{each.direction} {each.key}" for each in self.steps[:3])
+        more = f" and {len(self) - 3} more" if len(self) > 3 else ""  # noqa: PLR2004 - those that are shown
+        return f"<Plan {first or 'without steps'}{more}>"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the steps for `--json`."""
+        return {"steps": [each.as_dict() for each in self.steps]}
 
     def hurried(self, step: Step, default: float) -> Step | None:
         """Return the step that leaves another the least time: one that requires its backfill gives it as much as it has

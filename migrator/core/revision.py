@@ -78,6 +78,10 @@ class Revision:
     checksum: str
     stored: bool = False
 
+    def __repr__(self) -> str:
+        """Return what tells it from another."""
+        return f"<Revision {self.key} {self.title!r}>"
+
     @property
     def id(self) -> str:
         """Return the id, unique in its database."""

@@ -104,6 +104,10 @@ class Run:
     fence: int = 0
     superseded_by: str = ""
 
+    def __repr__(self) -> str:
+        """Return what tells it from another; `as_dict` has everything."""
+        return f"<Run {self.run_id} {self.direction} {self.key} {self.status}>"
+
     @property
     def key(self) -> Key:
         """Return the revision with its database."""

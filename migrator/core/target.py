@@ -31,6 +31,12 @@ class Target:
     @classmethod
     def parse(cls, text: str) -> "Target":
         """Read a target. UsageError where it has no known form."""
+        if not isinstance(text, str):
+            raise UsageError(
+                f"a target is a text, got {text!r}",
+                state="Nothing was changed.",
+                hint='Each target is an argument of its own: upgrade("main:head", "events:head").',
+            )
         match = _FORM.fullmatch(text)
         if match is None or not (match["anchor"] or match["offset"]):
             raise UsageError(f"{text!r} is no target", state="Nothing was changed.", hint=f"Targets look like: {FORMS}")

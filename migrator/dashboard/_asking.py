@@ -112,7 +112,12 @@ class Asking:
     @property
     def questions(self) -> Questions:
         """What answers on the server's own loop. It changes nothing but the audit, tokens, and what `do` asks of it."""
-        assert self._questions is not None, "the app has not started"
+        if self._questions is None:
+            raise Refusal(
+                503,
+                "this app has not been started: the application above it does not run its lifespan",
+                hint="Mounted in another app, run `app.router.lifespan_context(app)` in the lifespan of that one.",
+            )
         return self._questions
 
     async def shared(self, question: Hashable, ask: Callable[[], Awaitable[T]], fresh: float = FRESH) -> T:

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
+from os import PathLike
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Self, TypeVar
@@ -98,10 +100,17 @@ class BlockingMigrator(_Waiting[Migrator]):
     another. UsageError, before anything begins, where an event loop runs already or it is not open.
     """
 
-    def __init__(self, config: Config | None = None, notifiers: Iterable[Notifier] = ()) -> None:
+    def __init__(
+        self,
+        config: Config | None = None,
+        notifiers: Iterable[Notifier] = (),
+        *,
+        url: str = "",
+        revisions: str | PathLike[str] = "revisions",
+        actor: str = "",
+    ) -> None:
         super().__init__(self, lambda: self.migrator)
-        self._config = config
-        self._notifiers = notifiers
+        self._opened = partial(Migrator.open, config, notifiers, url=url, revisions=revisions, actor=actor)
         self._turn = Lock()
         self._open = AsyncExitStack()
         self._runner: asyncio.Runner | None = None
@@ -113,8 +122,7 @@ class BlockingMigrator(_Waiting[Migrator]):
         _refuse_inside_a_loop()
         self._open, self._runner = AsyncExitStack(), asyncio.Runner()
         try:
-            opened = Migrator.open(self._config, self._notifiers)
-            self._migrator = self.wait(self._open.enter_async_context(opened))
+            self._migrator = self.wait(self._open.enter_async_context(self._opened()))
         except BaseException:
             self._close()
             raise
@@ -163,6 +171,7 @@ class BlockingMigrator(_Waiting[Migrator]):
             work.close()  # where it was refused; else it has ended
 
     upgrade = _waited(Migrator.upgrade)
+    start_up = _waited(Migrator.start_up)
     downgrade = _waited(Migrator.downgrade)
     stamp = _waited(Migrator.stamp)
     run = _waited(Migrator.run)

@@ -7,7 +7,7 @@ from typing import Any
 
 from migrator import plugins
 from migrator.config import Config, Database
-from migrator.core.errors import ConfigError
+from migrator.core.errors import ConfigError, UsageError
 from migrator.core.protocols import Adapter
 from migrator.core.url import Url
 
@@ -23,6 +23,7 @@ class Connections:
         self._turn = asyncio.Lock()
         self._turns: dict[str, asyncio.Lock] = {}
         self._room = 0
+        self._closed = False
 
     def make_room(self, jobs: int) -> None:
         """Let each adapter hold a connection for each job, one for the lock, and one beside."""
@@ -30,12 +31,22 @@ class Connections:
         for adapter in self._adapters.values():
             adapter.make_room(self._room)
 
+    def refuse_closed(self) -> None:
+        """Raise UsageError where these connections were closed with their Migrator."""
+        if self._closed:
+            raise UsageError(
+                "this Migrator is closed",
+                state="Nothing was changed.",
+                hint="Use it inside of its block: `async with Migrator.open() as m: ...`.",
+            )
+
     def turn(self, name: str) -> asyncio.Lock:
         """Return what the commands that change a database take one after another, before they take a connection."""
         return self._turns.setdefault(name, asyncio.Lock())
 
     async def adapter(self, name: str) -> Adapter:
-        """Return the adapter of a configured database. Raises ConfigError, DependencyMissing."""
+        """Return the adapter of a database. Raises ConfigError, DependencyMissing, and UsageError once closed."""
+        self.refuse_closed()
         async with self._turn:
             if name not in self._adapters:
                 database = self._config.database(name)
@@ -65,6 +76,7 @@ class Connections:
 
     async def close(self) -> None:
         """Close what is open, and detach from the embedded servers."""
+        self._closed = True
         for adapter in self._adapters.values():
             await adapter.force_close()
         self._adapters.clear()

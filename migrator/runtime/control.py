@@ -141,7 +141,7 @@ class Controls:
         raise AmbiguousTarget(f"{verb} may mean {listed}", state=_UNCHANGED, hint=f"Say which: {commands}")
 
     def _scope(self, databases: Sequence[str]) -> tuple[str, ...]:
-        return tuple(self._config.database(name).name for name in databases) or tuple(self._config.databases)
+        return self._config.named(databases)
 
     @asynccontextmanager
     async def _session(self, name: str) -> AsyncIterator[Session]:

@@ -1,11 +1,15 @@
 """Migrator: what the commands ask. Each method is one command and returns values; nothing is printed here."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from migrator.config import Config, load
+from migrator.config import Config, configured
+from migrator.core.arguments import at_least_one, listed
+from migrator.core.errors import UsageError
 from migrator.core.history import History
 from migrator.core.protocols import Notifier
 from migrator.core.revision import Key, Revision
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from migrator.core.forecast import Forecast
     from migrator.core.outcome import Decision, Outcome, Resolution, ScriptsOutcome, Shown, Verification
     from migrator.core.plan import Plan
+    from migrator.core.target import Target
     from migrator.runtime.deployment import Deployment, Planner
 
 
@@ -37,18 +42,49 @@ class Migrator(Questions):
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, config: Config | None = None, notifiers: Iterable[Notifier] = (), *, actor: str = ""
+        cls,
+        config: Config | None = None,
+        notifiers: Iterable[Notifier] = (),
+        *,
+        url: str = "",
+        revisions: str | PathLike[str] = "revisions",
+        actor: str = "",
     ) -> AsyncIterator["Migrator"]:
-        """Open the configuration (by default migrator.toml and the environment) and close all of it at the end.
+        """Open a configuration (by default migrator.toml and the environment) and close all of it at the end.
 
-        `actor` is the person for whom everything is done, "" for the user of this program: the tracker keeps the name.
+        With a `url` there is no file: one database, called `main`, with this folder of `revisions`. `actor` is the
+        person for whom everything is done, "" for the user of this program: the tracker keeps the name.
+        Raises ConfigError, UsageError.
         """
-        migrator = cls(config or load(), notifiers, actor=actor)
+        migrator = cls(configured(config, url, revisions), notifiers, actor=actor)
         try:
             yield migrator
         finally:
             await migrator._connections.close()
             await migrator._notifiers.close()
+
+    async def start_up(self, *targets: str, deadline: float = 300.0, databases: Sequence[str] = ()) -> "Outcome":
+        """Upgrade at the start of a program, within `deadline` seconds, the wait for other instances included.
+
+        SIGTERM and SIGINT end it as they end the command: the step is rolled back, the locks are released, and then
+        the program's own handlers hear the signal. Raises Stopped for a signal and where the time is over, and as
+        `upgrade`.
+        """
+        from migrator.core.errors import Stopped
+        from migrator.runtime.starting import stopped_by_signals
+
+        try:
+            with stopped_by_signals():
+                async with asyncio.timeout(deadline) as limit:
+                    return await self.upgrade(*targets, databases=databases)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Stopped(
+                f"the upgrade was not done within {deadline:g} s",
+                state="The step that was running was rolled back, or is settled by the next command.",
+                hint="`migrator status` shows what is applied, and who holds the lock.",
+            ) from None
 
     async def upgrade(
         self,
@@ -104,9 +140,8 @@ class Migrator(Questions):
         from migrator.core import plan as planning
         from migrator.core.agreement import agreed as as_agreed
         from migrator.core.agreement import within as kept_within
-        from migrator.core.target import Target
 
-        wanted = [Target.parse(text) for text in targets]
+        wanted = _needed("downgrade", targets)
         scope = self._scope(databases)
         history, scripts = self._read()
         beside = scripts.named(targets, scope)
@@ -144,18 +179,23 @@ class Migrator(Questions):
         from migrator.runtime.running import Wanted, run
 
         scope = self._scope(databases)
+        if not names and not tags:
+            raise UsageError(
+                "run needs the name of a script, or a tag",
+                state="Nothing was run.",
+                hint='For example: run("refresh_totals"), or run(tags=["automation"]).',
+            )
+        self._connections.make_room(at_least_one("jobs", jobs))
         history, scripts = self._read()
-        chosen = scripts.choose(names, tags, scope)
+        chosen = scripts.choose(names, listed("tags", tags), scope)
         wanted = Wanted(chosen, params or {}, jobs, keep_going, force, timeout, dry_run or self.config.dry_run)
-        self._connections.make_room(jobs)
         return await run(self._deployment(), wanted, history, self._connections, self.config.environment)
 
     async def stamp(self, *targets: str, databases: Sequence[str] = (), dry_run: bool = False) -> "Outcome":
         """Write the tracker as if the targets had been reached, without running anything; return the runs written."""
         from migrator.core import plan as planning
-        from migrator.core.target import Target
 
-        wanted = [Target.parse(text) for text in targets]
+        wanted = _needed("stamp", targets)
         scope = self._scope(databases)
 
         def plan(history: History, state: State) -> "Plan":
@@ -192,7 +232,7 @@ class Migrator(Questions):
 
         scope = self._scope(databases)
         history, scripts = self._read()
-        self._connections.make_room(jobs)
+        self._connections.make_room(at_least_one("jobs", jobs))
         beside = scripts.named(targets, scope)
         async with self._peek(scope) as (state, _):
             keys = [] if beside else [planning.one(history, Target.parse(text), scope) for text in targets]
@@ -200,7 +240,7 @@ class Migrator(Questions):
         asked = list(beside) or (
             asked if targets else [*asked, *(scripts[key] for key in state.scripts if key in scripts)]
         )
-        chosen = [each for each in asked if not tags or set(tags) & set(each.header.tags)]
+        chosen = [each for each in asked if not tags or set(listed("tags", tags)) & set(each.header.tags)]
         return await verify(chosen, self._connections, owner_of(self.config, self.actor), jobs)
 
     async def resolve(self, run_id: str, decision: "Decision | None" = None, reason: str = "") -> "Resolution":
@@ -287,3 +327,14 @@ class Migrator(Questions):
 
             told = await forecasts(plan, state, self._connections)
         return Outcome(plan, notes=notes(history, state, plan), dry_run=True, forecasts=told)
+
+
+def _needed(command: str, targets: Sequence[str]) -> "list[Target]":
+    """Return the targets of a command that does nothing without one. Raises UsageError."""
+    from migrator.core.target import Target
+
+    if not targets:
+        raise UsageError(
+            f"{command} needs a target", state="Nothing was changed.", hint=f'For example: {command}("base").'
+        )
+    return [Target.parse(text) for text in targets]

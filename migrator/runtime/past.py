@@ -256,7 +256,7 @@ class Past:
             yield session
 
     def _scope(self, databases: Sequence[str]) -> tuple[str, ...]:
-        return tuple(self._config.database(name).name for name in databases) or tuple(self._config.databases)
+        return self._config.named(databases)
 
     async def _not_one(self, run_id: str, found: Sequence[Run], databases: Sequence[str]) -> Exception:
         if found and run_id:

@@ -108,6 +108,7 @@ class Questions:
         """Look at every database and its files, and return how well they are. Changes nothing, takes no lock."""
         from migrator.runtime.examining import examine
 
+        self._connections.refuse_closed()
         return await examine(self._scope(databases), self._read, self._connections, self.config.environment)
 
     @property
@@ -154,7 +155,7 @@ class Questions:
                 metrics.reached(name, up=True)
 
     def _scope(self, databases: Sequence[str]) -> tuple[str, ...]:
-        return tuple(self.config.database(name).name for name in databases) or tuple(self.config.databases)
+        return self.config.named(databases)
 
     def _read(self) -> tuple[History, Scripts]:
         """Return the ordered revisions and the scripts beside them, each checked."""
