@@ -14,6 +14,7 @@ from migrator.core.arguments import listed
 from migrator.core.channel import Channel
 from migrator.core.duration import seconds
 from migrator.core.errors import ConfigError, UsageError
+from migrator.core.files import explained
 from migrator.core.retention import Retention
 from migrator.core.schedule import Schedule
 from migrator.core.secrets import Mask, of_environment
@@ -208,14 +209,17 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> C
     """
     env = os.environ if environ is None else environ
     file = Path(path or FILE_NAME)
-    if file.exists():
-        tables = _read(file, env)
+    with explained():
+        root, exists = file.parent.resolve(), os.path.lexists(file)
+    if exists:
+        with explained():
+            tables = _read(file, env)
         source = str(file)
     elif path:
         raise ConfigError(f"there is no file {path}", hint="`migrator init` writes one.")
     else:
         tables, source = _from_environment(env)
-    return _config(tables, source, file.parent.resolve(), env)
+    return _config(tables, source, root, env)
 
 
 def configured(config: Config | None, url: str = "", revisions: str | os.PathLike[str] = "revisions") -> Config:
@@ -243,8 +247,8 @@ def _read(file: Path, env: Mapping[str, str]) -> FileTables:
         raw = tomllib.loads(file.read_text("utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: {error}", state="Nothing was changed.", hint="Correct the line.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {type(error).__name__}", hint="It must be UTF-8 text.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is not UTF-8 text", hint="Write it as UTF-8.") from None
     _check_names(raw, file)
     expanded = _expanded(raw, "", file, env)
     try:

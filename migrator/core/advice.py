@@ -6,12 +6,14 @@ from migrator.core.errors import (
     ConnectionFailed,
     DatabaseMissing,
     DependencyMissing,
+    FileFailed,
     MigratorError,
     PlanRefused,
     Stopped,
     TargetError,
     UsageError,
 )
+from migrator.core.files import explain
 
 _EARLY = (
     AuthenticationFailed,
@@ -19,6 +21,7 @@ _EARLY = (
     ConnectionFailed,
     DatabaseMissing,
     DependencyMissing,
+    FileFailed,
     PlanRefused,
     TargetError,
     UsageError,
@@ -47,6 +50,8 @@ def _unexpected(error: BaseException) -> MigratorError:
             state="The step that was running was rolled back or is settled by the next command.",
             hint="`migrator status` shows where things stand.",
         )
+    if isinstance(error, OSError) and (known := explain(error)):
+        return known
     return MigratorError(
         f"{type(error).__name__}: {error}",
         state="This is a defect of migrator or of a plug-in.",

@@ -5,6 +5,8 @@ The number is the exit code of the command that ends with it.
     MigratorError                     1
     ├── ConfigError                   3   migrator.toml, the environment or an option
     ├── UsageError                    3   a command that cannot be meant
+    ├── FileFailed                    3   a file or folder of this machine that cannot be used
+    │   └── FileDenied                5   this user may not read or write it
     ├── RevisionFileError             3   a file that is no revision: path, line
     ├── HistoryError                  3   files that form no history
     │   ├── CycleFound
@@ -108,6 +110,18 @@ class UsageError(MigratorError):
     """The command cannot be meant as it stands."""
 
     exit_code = 3
+
+
+class FileFailed(MigratorError):
+    """A file or folder cannot be read or written."""
+
+    exit_code = 3
+
+
+class FileDenied(FileFailed):
+    """This user may not read or write a file or folder, or nobody may: it is mounted read-only."""
+
+    exit_code = 5
 
 
 class RevisionFileError(MigratorError):

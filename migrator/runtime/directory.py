@@ -8,6 +8,7 @@ from pathlib import Path
 from migrator import plugins
 from migrator.config import Database
 from migrator.core.errors import ConfigError, RevisionFileError
+from migrator.core.files import explained
 from migrator.core.protocols import Capabilities
 from migrator.core.revision import Direction, Key, Revision, Script, checksum_of
 from migrator.core.run import Edit
@@ -22,8 +23,14 @@ thousands of them once a second.
 def read(database: Database, root: Path) -> list[Revision]:
     """Return the revisions of one database, in order of their file names. No code of theirs runs.
 
-    Raises ConfigError where the folder is missing, RevisionFileError where a file is no revision.
+    Raises ConfigError if the folder is missing, RevisionFileError if a file is not a revision, FileFailed if one
+    cannot be read.
     """
+    with explained():
+        return _read(database, root)
+
+
+def _read(database: Database, root: Path) -> list[Revision]:
     if not database.revisions.is_dir():
         raise ConfigError(
             f"the revisions folder of {database.name} is missing: {_shown(database.revisions, root)}",
@@ -111,9 +118,10 @@ def write(database: Database, name: str, text: str, heads: Mapping[str, str]) ->
     path = database.revisions / name
     if path.exists():
         raise ConfigError(f"{path.name} exists already", state="Nothing was changed.", hint="Choose another title.")
-    path.write_text(text, "utf-8")
     lines = [f"{head}  {title}\n" for head, title in sorted(heads.items())]
-    (database.revisions / HEADS_LOCK).write_text("".join(lines), "utf-8")
+    with explained():
+        path.write_text(text, "utf-8")
+        (database.revisions / HEADS_LOCK).write_text("".join(lines), "utf-8")
     return path
 
 

@@ -1,6 +1,7 @@
 """The user's side: find the server of a folder, or have one started, and keep it for as long as it is used."""
 
 import os
+import re
 import sys
 import time
 from contextlib import suppress
@@ -9,12 +10,16 @@ from types import TracebackType
 from typing import Self
 
 from migrator.core.errors import ConfigError, ConnectionFailed, DependencyMissing
+from migrator.core.files import explain
 from migrator.core.utf8 import is_utf8
 from migrator.servers._kind import EXTRA_HINT, Kind
 from migrator.servers._state import read_state, serves
 
 _LIMIT = 60.0  # seconds for a server to start, and for one that is stopping to be gone
 _PAUSE = 0.02
+_ANOTHER_VERSION = re.compile(
+    r"initialized by PostgreSQL version|featureCompatibilityVersion|UPGRADE PROBLEM", re.IGNORECASE
+)
 _KEEPER = "import sys; sys.path.append(sys.argv.pop(1)); from migrator.servers._keeper import main; main()"
 
 
@@ -58,7 +63,7 @@ def attach(kind: Kind, folder: Path) -> Attached:
         folder = folder.resolve()
         hold = os.open(folder / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:  # often: root was here first
-        raise ConnectionFailed(f"{folder} cannot be used for an embedded server: {error.strerror}") from error
+        raise explain(error) or error from error
     limit = time.monotonic() + _LIMIT
     try:
         _share(hold, limit, folder)
@@ -155,8 +160,11 @@ def _failure(kind: Kind, folder: Path) -> DependencyMissing | ConnectionFailed:
     lacking, _, what = (lines[-1] if lines else "").partition("DependencyMissing: ")
     if what and not lacking:
         return DependencyMissing(what, hint=EXTRA_HINT)
-    said = " | ".join(lines[-3:]) or "it said nothing"
-    return ConnectionFailed(
-        f"the embedded {kind.name} server did not start: {said}",
-        hint=f"Read {folder / 'keeper.log'} and {folder / 'server.log'}",
-    )
+    said = " | ".join(lines[-3:]).removeprefix("Failed: ") or "it said nothing"
+    hint = f"Read {folder / 'keeper.log'} and {folder / 'server.log'}"
+    if _ANOTHER_VERSION.search(said):
+        hint = (
+            f"Its data was written by another version. Install that one to keep the data; or remove {folder}, and an "
+            "empty server is made there."
+        )
+    return ConnectionFailed(f"the embedded {kind.name} server did not start: {said}", hint=hint)

@@ -87,7 +87,8 @@ def _initdb(folder: Path, argv: list[str]) -> None:
             child.kill()
             code = child.wait()
     if code != 0:
-        said = (folder / "initdb.log").read_text(errors="replace").strip().splitlines()[-3:]
+        lines = (folder / "initdb.log").read_text(errors="replace").strip().splitlines()
+        said = [line for line in lines if "error:" in line or "FATAL:" in line][-3:] or lines[-3:]
         raise ConnectionFailed(f"initdb ended with code {code}: {' | '.join(said)}")
 
 

@@ -5,6 +5,7 @@ stop the server at once. What it writes goes to `keeper.log`; its last line says
 """
 
 import os
+import re
 import signal
 import sys
 import time
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _READY_LIMIT = 45.0  # seconds; less than a user waits
 _STOP_LIMIT = 15.0
 _PAUSE = 0.05
+_SERIOUS = re.compile(r"\b(FATAL|PANIC|DETAIL|HINT):\s+")
 
 
 class _Failed(Exception):
@@ -190,8 +192,33 @@ def _why(kind: Kind, code: int, log: str) -> Exception:
         return _PortTaken("the port is taken")
     if lacking := kind.ailment(code, log):
         return DependencyMissing(lacking)
-    last = log.strip().splitlines()[-1:] or ["it said nothing"]
-    return _Failed(f"{kind.program} ended with code {code}: {last[0]}")
+    return _Failed(f"{kind.program} ended with code {code}: {_last_words(log)}")
+
+
+def _last_words(log: str) -> str:
+    """Return why a server ended by itself: the lines of its log with the reason, else the last ones."""
+    lines = [line for each in log.strip().splitlines() if (line := _message(each))]
+    fatal = [number for number, line in enumerate(lines) if line.startswith("FATAL: ")]
+    if not fatal:
+        return " ".join(lines[-3:]) or "it said nothing"
+    place = fatal[0] if log.startswith("{") else fatal[-1]  # mongod's first is the cause, PostgreSQL's last one
+    more = [line for line in lines[place + 1 : place + 3] if line.startswith(("DETAIL: ", "HINT: "))]
+    return ". ".join([lines[place], *(line.partition(": ")[2].rstrip(".") for line in more)])
+
+
+def _message(line: str) -> str:
+    """Return a line of a log without its time, as a person reads it; mongod's are JSON. "" for one without content."""
+    import json
+
+    if found := _SERIOUS.search(line):
+        return f"{'FATAL' if found[1] == 'PANIC' else found[1]}: {line[found.end() :].strip()}"
+    try:
+        entry = json.loads(line)
+        text, attributes = " ".join(entry["msg"].split()), entry.get("attr", {})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return line.strip()
+    why = next((each for name in ("message", "error", "reason") if (each := attributes.get(name))), "")
+    return "" if text.startswith("***") else f"{'FATAL: ' if entry['s'] in 'FE' else ''}{text} {why}".strip()
 
 
 def _stop(child: "Popen[bytes]", number: signal.Signals) -> None:

@@ -210,6 +210,33 @@ def test_a_lost_password(place: Any) -> None:
         place.attach()
 
 
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_data_of_another_version(place: Any) -> None:
+    """A store of another major version is refused with the server's own words, and with the folder to remove."""
+    with place.attach():
+        state = place.state()
+    place.until(lambda: place.gone(state))
+    version = place.folder / "store" / "PG_VERSION"
+    kept = version.read_text()
+    version.write_text("15\n")
+    with pytest.raises(ConnectionFailed, match=r"FATAL: .*initialized by PostgreSQL version 15") as caught:
+        place.attach()
+    assert f"remove {place.folder}" in caught.value.hint
+    version.write_text(kept)
+    place.attach().close()
+
+
+@pytest.mark.parametrize("place", ["mongo"], indirect=True)
+def test_a_damaged_store_of_mongo(place: Any) -> None:
+    """The reason that mongod gives is shown, out of its lines of JSON."""
+    with place.attach():
+        state = place.state()
+    place.until(lambda: place.gone(state))
+    (place.folder / "store" / "WiredTiger").unlink()
+    with pytest.raises(ConnectionFailed, match="WiredTiger version file cannot be found"):
+        place.attach()
+
+
 def test_imports_are_cheap() -> None:
     """The two modules load nothing that a command without an embedded server has to wait for."""
     heavy = {"asyncio", "ssl", "logging", "psutil", "pymongo", "ctypes", "subprocess", "socket", "json"}
