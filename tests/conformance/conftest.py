@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from migrator.adapters import memory
+from migrator.testing import adapter_factory, nothing_left, session  # noqa: F401 - fixtures
 from tests._servers import new_name
 from tests.conformance._places import MemoryPlace, MongoPlace, Place, PostgresPlace
 from tests.conftest import DOCKER, KINDS

@@ -23,26 +23,28 @@ from tests.faults.checker import Ordered, violations
 from tests.faults.deployer import Deployer, run, until
 
 MEANT: dict[str, tuple[type[errors.DatabaseError], int, str]] = {
-    "28000": (errors.AuthenticationFailed, 5, "pg_hba.conf"),
-    "3D000": (errors.DatabaseMissing, 4, "createdb"),
+    "28000": (errors.StatementFailed, 1, ""),
+    "3D000": (errors.StatementFailed, 1, ""),
     "42501": (errors.PermissionDenied, 5, "doctor"),
-    "25006": (errors.PermissionDenied, 5, "primary"),
-    "25P03": (errors.ConnectionLost, 4, "idle_in_transaction_session_timeout"),
-    "25P04": (errors.ConnectionLost, 4, "transaction_timeout"),
+    "25006": (errors.StatementFailed, 1, ""),
+    "25P03": (errors.StatementFailed, 1, ""),
+    "25P04": (errors.StatementFailed, 1, ""),
     "40001": (errors.TransactionAborted, 1, "in the way"),
     "40P01": (errors.TransactionAborted, 1, "deadlock"),
     "53100": (errors.ResourcesExhausted, 1, "disk"),
     "53200": (errors.ResourcesExhausted, 1, "memory"),
-    "53300": (errors.ConnectionFailed, 4, "max_connections"),
+    "53300": (errors.StatementFailed, 1, ""),
     "53400": (errors.ResourcesExhausted, 1, "that limit of the server"),
     "55P03": (errors.TransactionAborted, 1, "lock"),
     "57014": (errors.StatementTimeout, 1, "more time"),
-    "57P01": (errors.ConnectionLost, 4, "ended our connection"),
-    "57P03": (errors.ConnectionFailed, 4, "starting"),
-    "08006": (errors.ConnectionLost, 4, "finds out"),
+    "57P01": (errors.StatementFailed, 1, ""),
+    "57P03": (errors.StatementFailed, 1, ""),
+    "08006": (errors.StatementFailed, 1, ""),
     "23505": (errors.StatementFailed, 1, ""),
 }
-"""By SQLSTATE: the class, the exit code, and a part of the hint."""
+"""By SQLSTATE as a script raises it: the class, the exit code, and a part of the hint. What it says of a connection is
+never about ours, which is open.
+"""
 
 FEW = ("max_connections=8", "superuser_reserved_connections=0")
 ALONE = {"transaction": False, "rerunnable": True}

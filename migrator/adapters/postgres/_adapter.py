@@ -115,7 +115,7 @@ class PostgresAdapter:
         """
         async with self._room.place(), self._shared.hold() as pool, self._link(pool) as link:
             context = Context(link, None, databases)
-            with translated("run the script"):
+            with translated("run the script", link=link):
                 try:
                     if source:
                         await link.execute("BEGIN READ ONLY", "begin the verify", limit=LIMIT)

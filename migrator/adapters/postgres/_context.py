@@ -60,6 +60,7 @@ class Context(ContextBase):
         """Let the server refuse what would be written outside of a batch; a pooler's connection is not ours to set."""
         if not self.pooled:
             await self._link.execute("SET default_transaction_read_only = on", "only read", limit=LIMIT)
+            self._link.held_back = True
 
     async def execute(self, sql: str, *args: Any) -> str:
         """Run a statement and return its status, such as `UPDATE 3`. Without arguments the text may hold several."""
@@ -118,7 +119,7 @@ class Context(ContextBase):
 
     def explain(self, error: Exception) -> MigratorError | None:
         """Return what asyncpg's or SQLAlchemy's error means, None where it is neither's."""
-        return error if isinstance(error, MigratorError) else translate(error, "run a statement")
+        return error if isinstance(error, MigratorError) else translate(error, "run a statement", link=self._link)
 
     async def script(self, text: str) -> None:
         """Run the section of an SQL file: as one text in a transaction, else statement by statement.

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -23,6 +23,9 @@ from migrator.core.errors import (
 )
 from migrator.core.utf8 import is_utf8
 
+if TYPE_CHECKING:
+    from migrator.adapters.postgres._link import Link
+
 _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
     ("28", AuthenticationFailed, "Check user and password in the address, and the server's pg_hba.conf."),
     ("3D000", DatabaseMissing, "Create it (`createdb NAME`), or correct the name at the end of the address."),
@@ -38,6 +41,7 @@ _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
     ("40P01", TransactionAborted, "Run the command again: it was the victim of a deadlock."),
     ("55P03", TransactionAborted, "Somebody held a lock on the table for too long; run the command again."),
     ("57014", StatementTimeout, 'Give the revision more time (`timeout = "30m"`), or do the work in smaller parts.'),
+    ("57P05", ConnectionLost, "The server's idle_session_timeout ended it; run the command again."),
     ("57P03", ConnectionFailed, "The server is starting up or shutting down; run the command again in a moment."),
     ("57P", ConnectionLost, "The server is shutting down or ended our connection; run the command again."),
     ("08", ConnectionLost, "Run the command again; it finds out what was done."),
@@ -53,25 +57,47 @@ GIVEN_AWAY = '"0 locks: gone"'
 _BY_REQUEST = "user request"
 """In the message of SQLSTATE 57014 where a person cancelled the statement, and no time limit did."""
 
-_GONE = re.compile(r"closed|released back to the pool")
-"""What asyncpg says of a connection that the server or the network ended."""
+_GONE = re.compile(r"closed|released back to the pool|another operation \(2\)")
+"""What asyncpg says of a connection that the server or the network ended; the last after a FATAL while it was idle."""
+
+READ_ONLY = "25006"
+"""SQLSTATE of a write in a transaction that only reads."""
+
+_OF_CONNECTION = (AuthenticationFailed, ConnectionFailed, ConnectionLost, DatabaseMissing)
+"""What only the connection itself can mean: a script may raise any SQLSTATE, and dblink those of another server."""
+
+_ALTERED = "A type or table that it reads was altered meanwhile; what it read before is forgotten, so run it again."
 
 
-def translate(error: BaseException, doing: str, *, connected: bool = True) -> MigratorError | None:
+def translate(
+    error: BaseException, doing: str, *, connected: bool = True, link: "Link | None" = None
+) -> MigratorError | None:
     """Return migrator's error for a driver's, None where it is none of a driver's: ours stays what it is.
 
-    `doing` completes "could not ...". `connected` is False while a connection is being opened.
+    `doing` completes "could not ...". `connected` is False while a connection is being opened. `link` is our
+    connection: while it is open, whatever is told of a connection is told of another.
     """
     if isinstance(error, MigratorError):
         return None
+    alive = link is not None and link.alive
     cause = _root(error)
     if isinstance(cause, asyncpg.PostgresError):
-        return _answered(cause, doing)
-    if isinstance(cause, OSError | asyncpg.InternalClientError | asyncpg.InterfaceError | TimeoutError):
-        if isinstance(cause, asyncpg.InterfaceError) and connected and not _GONE.search(str(cause)):
-            return StatementFailed(f"could not {doing}: {cause}")
+        return _answered(cause, doing, link, ours=not connected or (not alive and _ends_connection(cause)))
+    if isinstance(cause, asyncpg.InternalClientError | asyncpg.InterfaceError):
+        refused = isinstance(cause, asyncpg.InterfaceError) and connected
+        if alive or (refused and not _GONE.search(str(cause))):
+            hint = _ALTERED if isinstance(cause, asyncpg.OutdatedSchemaCacheError) else ""
+            return StatementFailed(f"could not {doing}: {cause}", hint=hint)
+        return _connection_error(cause, doing, connected=connected)
+    if isinstance(cause, OSError | TimeoutError) and not alive:
         return _connection_error(cause, doing, connected=connected)
     return None
+
+
+def _ends_connection(error: asyncpg.PostgresError) -> bool:
+    """Say whether the server ended the connection with this, or the driver noticed that it is gone."""
+    severity = getattr(error, "severity_en", None) or getattr(error, "severity", None)
+    return severity in (None, "FATAL", "PANIC")
 
 
 def refuse_unsendable(text: str) -> None:
@@ -114,12 +140,12 @@ def is_unsent(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def translated(doing: str, *, connected: bool = True) -> Iterator[None]:
-    """Turn whatever the driver raises in this block into migrator's errors."""
+def translated(doing: str, *, connected: bool = True, link: "Link | None" = None) -> Iterator[None]:
+    """Turn whatever the driver raises in this block into migrator's errors; see `translate`."""
     try:
         yield
     except Exception as error:
-        known = translate(error, doing, connected=connected)
+        known = translate(error, doing, connected=connected, link=link)
         if known is None:
             raise
         raise known from error
@@ -141,7 +167,7 @@ def _root(error: BaseException) -> BaseException:
     return next((each for each in chain if isinstance(each, kinds)), error)
 
 
-def _answered(error: asyncpg.PostgresError, doing: str) -> MigratorError:
+def _answered(error: asyncpg.PostgresError, doing: str, link: "Link | None", *, ours: bool) -> MigratorError:
     state = str(getattr(error, "sqlstate", "") or "")
     message = str(error.args[0] if error.args else type(error).__name__)
     if state == "22P02" and GIVEN_AWAY in message:
@@ -157,6 +183,8 @@ def _answered(error: asyncpg.PostgresError, doing: str) -> MigratorError:
         return StatementFailed(f"could not {doing}: {message}", code=state, hint=hint)
     for prefix, kind, hint in _BY_STATE:
         if state.startswith(prefix):
+            if not ours and (kind in _OF_CONNECTION or (state == READ_ONLY and link and not link.reads_only)):
+                break
             return kind(f"could not {doing}: {message}", code=state, hint=hint)
     server_hint = getattr(error, "hint", None)
     return StatementFailed(f"could not {doing}: {message}", code=state, hint=str(server_hint) if server_hint else "")

@@ -84,8 +84,8 @@ class PostgresLedger:
             await self._context.settle()
             await to_the_end(self._link.execute("COMMIT", "commit the batch", limit=COMMIT))
         except BaseException as error:
+            known = translate(error, "run the batch", link=self._link) if from_server(error) else None
             await to_the_end(self._roll_back())
-            known = translate(error, "run the batch") if from_server(error) else None
             if known is None:
                 raise
             raise known from error

@@ -23,6 +23,9 @@ INTERVAL = 5.0
 silent for much longer.
 """
 
+_ALTERS = re.compile(r"\b(ALTER|CREATE|DROP|DO|CALL|ROLLBACK)\b", re.IGNORECASE)
+"""What may change the types of a database, or change them back."""
+
 _JOIN = "\n;\n"
 """A line of its own, because a text may end with a comment."""
 
@@ -74,6 +77,9 @@ class Link:
         self.turn = asyncio.Lock()
         """Whoever sends something holds it: the driver refuses two statements at once."""
         self._ahead: list[Part] = []
+        self._altered = False
+        self.held_back = False
+        """Whether it is we who let nothing be written outside of batches."""
         self.end: Callable[[int], Awaitable[str]] = _unknown
         """Ends a process of the server from beside, and says what it was waiting for."""
         self.lead: Callable[[], str] = str
@@ -90,6 +96,14 @@ class Link:
             return not self.connection.is_closed()
         except asyncpg.InterfaceError:  # the pool has taken a closed connection back
             return False
+
+    @property
+    def reads_only(self) -> bool:
+        """Say whether the server, or the settings of this user there, let nothing be written on this connection."""
+        if not self.alive or self.held_back:
+            return False
+        known = self.connection.get_settings()  # the server tells the driver of each change
+        return "on" in (getattr(known, name, "") for name in ("in_hot_standby", "default_transaction_read_only"))
 
     @property
     def in_transaction(self) -> bool:
@@ -210,6 +224,9 @@ class Link:
 
     async def heed(self, text: str) -> None:
         """Take in a text that the holder of the turn is about to send."""
+        if self._altered:
+            await self.connection.reload_schema_state()  # asyncpg keeps what a composite type had for columns
+        self._altered = _ALTERS.search(text) is not None
         if self.watch is not None:
             await self.watch.heed(self.connection, text)
 
@@ -224,7 +241,7 @@ class Link:
         return columns
 
     def _explained(self, error: Exception, doing: str, parts: list[Part], before: int) -> MigratorError | None:
-        known = translate(error, doing)
+        known = translate(error, doing, link=self)
         if known is None:
             return None
         if isinstance(known, DatabaseError):

@@ -9,19 +9,17 @@ from typing import Any
 
 from migrator.adapters._shared import to_the_end
 from migrator.adapters.postgres._context import Context
+from migrator.adapters.postgres._errors import READ_ONLY
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._queries import Queries
 from migrator.core.batch import Page
-from migrator.core.errors import MigratorError, PermissionDenied, StatementFailed, TransactionEscaped, UsageError
+from migrator.core.errors import DatabaseError, MigratorError, StatementFailed, TransactionEscaped, UsageError
 from migrator.core.forecast import Sample
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
 
 ROLLBACK = 8.0
 """Seconds for a rollback; after them the connection is closed, which does the same."""
-
-READ_ONLY = "25006"
-"""SQLSTATE of a write in a transaction that only reads."""
 
 SHOWN = 4
 """Lines of a plan that say enough."""
@@ -109,7 +107,7 @@ async def sampling(link: Link, run: Run, databases: Databases, queries: Queries)
     try:
         await context.prepare(run.source)
         yield context
-    except PermissionDenied as error:
+    except DatabaseError as error:
         if error.code != READ_ONLY:
             raise
         raise UsageError("it changes something before its first batch, and until then a forecast only reads") from error

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import asyncpg
 
@@ -127,11 +127,12 @@ class PostgresSession:
             await context.close()
             await self._commit(run, context)
         except BaseException as error:  # noqa: BLE001 - raised again as ours
+            known = _known(error, run, self._link)
             self._link.watch = None
             await to_the_end(self._roll_back(context))
             if watch is not None:
                 context.escaped = await to_the_end(self._has_ended(watch))
-            _reraise(error, run)
+            raise known  # noqa: B904 - it has its cause
         finally:
             self._link.watch = None
             self.tracker.open_run = ""
@@ -179,7 +180,7 @@ class PostgresSession:
             await context.prepare(run.source)
             yield
         except Exception as error:  # noqa: BLE001 - raised again as ours
-            _reraise(error, run)
+            raise _known(error, run, self._link)  # noqa: B904 - it has its cause
         finally:
             await to_the_end(self._tidy(context))
 
@@ -205,15 +206,19 @@ class PostgresSession:
                 await self._link.execute("RESET ALL", "end the step", limit=ROLLBACK)
 
 
-def _reraise(error: BaseException, run: Run) -> NoReturn:
-    """Raise what a script raised, a driver's error as ours; ours stays what it is, whatever its cause."""
-    known = translate(error, "run the script") if isinstance(error, Exception) else None
+def _known(error: BaseException, run: Run, link: Link) -> BaseException:
+    """Return what a script raised, a driver's error as ours; ours stays what it is, whatever its cause.
+
+    It is asked before anything else is sent: whether the link is open says whose connection an error is about.
+    """
+    known = translate(error, "run the script", link=link) if isinstance(error, Exception) else None
     ours = error if isinstance(error, MigratorError) else known
     if isinstance(ours, DatabaseError) and run.transactional and _needs_no_transaction(ours):
         ours.hint = _OUTSIDE["sql" if run.path.endswith(".sql") else "python"]
-    if known is None or ours is error:
-        raise error
-    raise known from error
+    if known is None:
+        return error
+    known.__cause__ = error
+    return known
 
 
 def _needs_no_transaction(error: DatabaseError) -> bool:
