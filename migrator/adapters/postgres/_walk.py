@@ -15,7 +15,7 @@ from migrator.core.errors import UsageError
 
 _KEY = """
     SELECT attname AS name, pg_catalog.format_type(atttypid, atttypmod) AS type, attnotnull AS filled,
-           pg_catalog.to_regclass($1)::text AS table,
+           pg_catalog.to_regclass($1)::text AS table, pg_catalog.row_security_active(attrelid) AS veiled,
            EXISTS (SELECT FROM pg_catalog.pg_index
                     WHERE indrelid = attrelid AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL
                       AND indkey::int2[] <@ (SELECT array_agg(own.attnum) FROM pg_catalog.pg_attribute AS own
@@ -222,6 +222,13 @@ class PostgresWalk:
                 f"batches over {self.source} need a unique key, and {', '.join(self._key) or 'it'} is none",
                 state="Nothing was changed by it.",
                 hint='Name the columns of a primary key or of a unique index: `key=("a", "b")`.',
+            )
+        if found[0]["veiled"]:
+            raise UsageError(
+                f"row level security is active on {self.source} for this user, so a walk may not see every row",
+                state="Nothing was changed by it.",
+                hint="Run it as the owner of the table where FORCE ROW LEVEL SECURITY is off, "
+                "or let the user see all rows: ALTER ROLE ... BYPASSRLS",
             )
         empty = [row["name"] for row in found if not row["filled"]]
         if empty:
