@@ -170,7 +170,7 @@ def overtaken(run: Run, refused: TrackerRefused) -> LockLost:
 
 def has_landed(run: Run, state: State) -> bool:
     """Say whether a run whose commit was never answered is committed by what the tracker says now."""
-    after = state.applied.get(run.key)
+    after = state.applied.get(run.key) or state.scripts.get(run.key)
     return after is not None and after.run_id == run.run_id if run.direction is Direction.UPGRADE else after is None
 
 
@@ -191,10 +191,17 @@ def answered(doubt: Unanswered, state: State) -> Outcome:
     run = doubt.run
     again = f"Run {retry_command(run, doubt.plan)} again; it continues from there."
     if not has_landed(run, state):
-        there = f"What the checkpoints of {run.key} say" if run.origin else f"Nothing of {run.key}"
+        there = f"What the checkpoints of {run.key} say is" if run.origin else f"Nothing of {run.key} is"
+        if not run.transactional and not run.origin:
+            there = f"What {run.key} did is"
+        if run.key in state.blocked:
+            again = (
+                "Look at what it left, then decide: "
+                f'`migrator resolve {run.run_id} --retry | --mark-success | --mark-rolled-back --reason "..."`'
+            )
         raise ConnectionLost(
             f"{doubt.cause.message}; the tracker, read again under the lock, says that the commit did not arrive",
-            state=f"{there} is in the database. {len(doubt.done)} before it are done and kept.",
+            state=f"{there} in the database. {len(doubt.done)} before it are done and kept.",
             hint=again,
         )
     done = (*doubt.done, run.moved(Status.SUCCESS, Effect.FULL, reason="recovered"))
@@ -206,7 +213,7 @@ def answered(doubt: Unanswered, state: State) -> Outcome:
 
 
 def _state(run: Run, done: tuple[Run, ...], *, recorded: bool) -> str:
-    text = _kept(run) if run.origin and run.effect is Effect.PARTIAL else describe_effect(run)
+    text = _kept(run, sure=recorded) if run.origin and run.effect is Effect.PARTIAL else describe_effect(run)
     if not recorded:
         text += " The tracker could not be written; the next command finds the run and settles it."
     if not done:
@@ -216,11 +223,12 @@ def _state(run: Run, done: tuple[Run, ...], *, recorded: bool) -> str:
     return f"{text} Before it, {len(done)} {verb} and kept (last: {last})."
 
 
-def _kept(run: Run) -> str:
-    """Return how much of a long change is done."""
+def _kept(run: Run, *, sure: bool = True) -> str:
+    """Return how much of a long change is done; where the connection was lost, the last batch may be, too."""
     loops = (run.progress or {}).get("loops", ())
     parts = [
-        f"{loop['rows']:,} "
+        ("" if sure else "at least ")
+        + f"{loop['rows']:,} "
         + (f"of about {loop['total']:,} " if loop["total"] >= loop["rows"] else "")
         + f"rows of {loop['name']}"
         for loop in loops

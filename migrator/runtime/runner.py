@@ -280,7 +280,7 @@ class Runner:
             if work.step.direction is Direction.UPGRADE:
                 await check(work.script, context, within)
             within.check_time()
-            await held.session.tracker.finish(done, work.following)
+            await _finish(held, done, work.following)
             scope.reschedule(None)  # the work is done, and what is left must not be cut: the commit
         return done
 
@@ -391,6 +391,18 @@ class Runner:
             run, self._ahead = self._ahead, None
             with suppress(TrackerRefused, TrackerDamaged):
                 await self._record(run.moved(Status.FAILED, Effect.NONE, reason="cancelled", error="it never began"))
+
+
+async def _finish(held: Held, done: Run, following: Run | None) -> None:
+    """Write that a step is done. Raises OutcomeUnknown where that was never answered, as a commit may be."""
+    try:
+        await held.session.tracker.finish(done, following)
+    except ConnectionLost as error:
+        raise OutcomeUnknown(
+            f"the connection was lost while the end of {done.key} was being recorded ({error.message})",
+            state="All of it is done; the tracker knows whether that is recorded.",
+            hint="Run the command again: it reads the tracker under the lock and continues from there.",
+        ) from error
 
 
 def _may_begin_again(work: _Work, failure: Failure) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from typing import Any
@@ -11,13 +12,13 @@ from migrator.core.history import History
 from migrator.core.outcome import ScriptResult, ScriptsOutcome
 from migrator.core.plan import Plan, Step
 from migrator.core.revision import Direction, Key, Revision, Script
-from migrator.core.run import State
+from migrator.core.run import Effect, State, Status
 from migrator.core.scripts import here, refuse_unready
 from migrator.runtime.connections import Connections
 from migrator.runtime.deployment import Deployment
-from migrator.runtime.failures import Unanswered
+from migrator.runtime.failures import Unanswered, has_landed
 from migrator.runtime.params import Params, fields_of, read
-from migrator.runtime.reading import with_edits
+from migrator.runtime.reading import state_in, with_edits
 from migrator.runtime.requirements import refuse_missing
 from migrator.runtime.runs import Held
 from migrator.runtime.stopping import Stop
@@ -176,6 +177,10 @@ class Running:
         except RunFailed as error:
             return ScriptResult(revision.key, revision.title, "failed", error.failed.error, error.failed, error)
         except Unanswered as doubt:
+            with suppress(MigratorError):
+                if has_landed(doubt.run, await state_in(holder.session.tracker)):
+                    run = doubt.run.moved(Status.SUCCESS, Effect.FULL, reason="recovered")
+                    return ScriptResult(revision.key, revision.title, "ok", "", run)
             return ScriptResult(revision.key, revision.title, "failed", doubt.cause.message, doubt.run, doubt.cause)
         except MigratorError as error:
             return ScriptResult(revision.key, revision.title, "failed", error.message, None, error)

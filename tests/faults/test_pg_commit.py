@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from migrator.config import load
-from migrator.core.errors import ConnectionLost, OutcomeUnknown
+from migrator.core.errors import ConnectionLost, OutcomeUnknown, RunFailed
 from migrator.core.outcome import Outcome
 from migrator.runtime.migrator import Migrator
 from tests._servers import sql
 from tests.faults import corpus
-from tests.faults.proxy import POSTGRES, Do, Message, Plan, Proxy
+from tests.faults.proxy import POSTGRES, Do, Message, Plan, Proxy, first
 
 REVISION = '''"""Table {id}."""
 
@@ -99,3 +99,68 @@ async def test_a_commit_did_not_arrive(project: Path, proxy: Proxy, postgres_url
     assert caught.value.state == "Nothing of main:b2 is in the database. 1 before it are done and kept."
     assert applied(postgres_url) == ["a1"]
     assert sql(postgres_url, "SELECT to_regclass('b2') IS NULL AS gone")[0][0] is True
+
+
+PLAIN = REVISION.replace("down_revision", "transaction = False\ndown_revision")
+CHANGE = '''"""Change rows."""
+
+revision = "b2"
+down_revision = "a1"
+
+
+async def upgrade(ctx):
+    async for batch in ctx.batches("rows", max_rows=100):
+        async with batch:
+            await ctx.execute(f"UPDATE rows SET n = 1 WHERE {batch.where}", *batch.args)
+'''
+
+
+async def test_the_end_of_a_step_without_a_transaction_arrived(project: Path, proxy: Proxy, postgres_url: str) -> None:
+    """The tracker's own write is a commit like any other: it is looked up, and all is done."""
+    (project / "revisions" / "b2.py").write_text(PLAIN.format(id="b2", down='"a1"'))
+    outcome = await upgrade(project, proxy, postgres_url, commit_of(2, Do.CUT_REPLY))
+    assert [run.revision for run in outcome.runs] == ["a1", "b2"] == applied(postgres_url)
+    assert "read again, says that it is done" in outcome.notes[0]
+
+
+async def test_the_end_of_a_step_without_a_transaction_did_not_arrive(
+    project: Path, proxy: Proxy, postgres_url: str
+) -> None:
+    """Then its work is there and not recorded: it says so, and names the command that settles it."""
+    (project / "revisions" / "b2.py").write_text(PLAIN.format(id="b2", down='"a1"'))
+    with pytest.raises(ConnectionLost, match="the commit did not arrive") as caught:
+        await upgrade(project, proxy, postgres_url, commit_of(2, Do.CUT_BEFORE))
+    assert caught.value.state.startswith("What main:b2 did is in the database.")
+    assert "`migrator resolve " in caught.value.hint
+    assert applied(postgres_url) == ["a1"]
+
+
+async def test_the_end_of_a_script_arrived(project: Path, proxy: Proxy, postgres_url: str) -> None:
+    """A script that `migrator run` was asked for is done, too."""
+    text = PLAIN.format(id="b2", down="()").replace("transaction =", "repeatable = True\ntransaction =")
+    (project / "revisions" / "b2.py").write_text(text.replace("down_revision = ()\n", ""))
+    corpus.configure(project, proxy.url(postgres_url))
+    proxy.plan = first(lambda sent: b"finished AS" in sent.payload and b"COMMIT" in sent.payload, Do.CUT_REPLY)
+    async with Migrator.open(load(str(project / "migrator.toml"), {})) as migrator:
+        outcome = await migrator.run("b2")
+    assert proxy.fired
+    assert [(each.word, each.run and each.run.reason) for each in outcome.results] == [("ok", "recovered")]
+
+
+async def test_the_commit_of_a_batch_arrived(project: Path, proxy: Proxy, postgres_url: str) -> None:
+    """What is said to be done is no more than what is known to be, and the next upgrade continues behind it."""
+    sql(postgres_url, "CREATE TABLE rows (id int PRIMARY KEY, n int)")
+    sql(postgres_url, "INSERT INTO rows SELECT generate_series(1, 1000)", "ANALYZE rows")
+    (project / "revisions" / "b2.py").write_text(CHANGE)
+    seen: list[Message] = []
+
+    def third(message: Message) -> Do:
+        if message.payload.rstrip(b"\0").endswith(b"COMMIT") and len(message.payload) < 20:
+            seen.append(message)
+            return Do.CUT_REPLY if len(seen) == 4 else Do.PASS  # the first commits the claim
+        return Do.PASS
+
+    with pytest.raises(RunFailed) as caught:
+        await upgrade(project, proxy, postgres_url, third)
+    assert "Done and kept: at least 200 of about 1,000 rows of rows." in caught.value.state
+    assert sql(postgres_url, "SELECT count(*) FROM rows WHERE n = 1")[0][0] == 300
