@@ -279,6 +279,11 @@ class _Session:
         """Say yes."""
         return True
 
+    @property
+    def follower(self) -> bool:
+        """Return False: nothing is copied."""
+        return False
+
     def sampling(self, run: Run, *, databases: Databases) -> AbstractAsyncContextManager[Any]:
         del databases
         raise AssertionError(f"a store in memory has no batches for {run.key}")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from migrator.core.report import DatabaseReport
 
 PENDING_EXIT = 11
+_ELSEWHERE = "this is a standby or a secondary, which takes no changes: use the address of the primary"
 
 
 @declare(example="migrator status")
@@ -49,7 +50,7 @@ def _text(report: "DatabaseReport") -> str:
     for change in report.changes:
         lines.extend(_change(change))
     if rows:
-        lines.append(f"  next: {_next(report)}")
+        lines.append(f"  next: {_ELSEWHERE if report.follower else _next(report)}")
     return "\n".join(lines)
 
 

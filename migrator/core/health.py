@@ -87,7 +87,8 @@ def health(probes: Iterable[Probe], now: datetime) -> Health:
 def _database(probe: Probe, now: datetime) -> DatabaseHealth:
     lines = probe.lines or ()
     runs = {word: _runs((*lines, *probe.scripts), word) for word in ("running", "interrupted", "blocked")}
-    of_state = (*_of_state(probe.name, lines), *_of_scripts(probe.scripts))
+    hindered = any(each.level == "fail" for each in probe.findings)
+    of_state = (*_of_state(probe.name, lines, hindered=hindered), *_of_scripts(probe.scripts))
     findings = (*probe.findings, *of_state, *_of_lock(probe, now))
     values = {finding.subject: finding.value for finding in findings}
     skew = values.get("clock")
@@ -116,8 +117,8 @@ def _runs(lines: Iterable[Line], word: str) -> tuple[str, ...]:
     return tuple(line.run_id for line in lines if line.state == word)
 
 
-def _of_state(name: str, lines: Sequence[Line]) -> Sequence[Finding]:
-    """Return what the revisions have to say, the worst only."""
+def _of_state(name: str, lines: Sequence[Line], *, hindered: bool) -> Sequence[Finding]:
+    """Return what the revisions have to say, the worst only. `hindered`: another finding keeps an upgrade from it."""
     again = upgrade_command(name, lines)
     for word, level, text, hint in (
         ("blocked", "fail", "left something behind that a person must judge", "`migrator resolve {run}` shows it."),
@@ -137,7 +138,8 @@ def _of_state(name: str, lines: Sequence[Line]) -> Sequence[Finding]:
             first = f"{found[0].revision} ({found[0].title})"
             restore = restore_hint(name, lines) if word == "drifted" else ""
             words = {"again": again, "restore": restore, "run": found[0].run_id}
-            return [Finding(level, "state", f"{first} {text}{more}", hint.format(**words))]
+            advice = "Correct what fails above first." if hindered else hint.format(**words)
+            return [Finding(level, "state", f"{first} {text}{more}", advice)]
     return []
 
 

@@ -286,6 +286,10 @@ class Session(Protocol):
     def alive(self) -> bool:
         """Say whether the connection is open, as far as is known here. Touches no network."""
 
+    @property
+    def follower(self) -> bool:
+        """Return whether the server only follows another: it takes no writes, and no lock is seen on it."""
+
     def step(
         self, run: Run, *, timeout: float, databases: "Databases", allow_pooled: bool = False
     ) -> AbstractAsyncContextManager[Context]:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from migrator.core.change import Change
 
 
+UNSEEN = Holder(host="", pid=0, user="", since="", doing="")
+"""Stands for the holder of a lock that only the primary knows, so that a run is not taken for interrupted."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One revision with its state.
@@ -56,6 +60,8 @@ class DatabaseReport:
     lock: str = ""
     changes: "tuple[Change, ...]" = ()
     tracker: str = ""
+    follower: bool = False
+    """The server only follows another: what is here may be behind it, and an upgrade needs the other."""
 
     def count(self, *states: str) -> int:
         """Return how many revisions are in one of these states."""

@@ -8,7 +8,7 @@ from migrator.core.errors import MigratorError
 from migrator.core.health import Health, Probe, health
 from migrator.core.history import History
 from migrator.core.protocols import Adapter, Finding, Findings
-from migrator.core.report import lines_of, script_line
+from migrator.core.report import UNSEEN, lines_of, script_line
 from migrator.core.scripts import Scripts, here
 from migrator.runtime.connections import Connections
 from migrator.runtime.reading import state_in, with_edits
@@ -54,12 +54,13 @@ async def _with_state(probe: Probe, adapter: Adapter, files: Files, environment:
         async with adapter.session() as session:
             trackers = {probe.name: session.tracker}
             state = await with_edits(await state_in(session.tracker), [*files[0], *files[1]], trackers)
-            holder = await session.lock.holder()
+            holder = None if session.follower else await session.lock.holder()
+            seen = UNSEEN if session.follower else holder
     except MigratorError as error:
         return Probe(probe.name, [*probe.findings, Finding("fail", "state", error.message, error.hint)])
     history, scripts = files
     elsewhere = {each.id for each in history if each.database == probe.name and not here(each, environment)}
-    lines = lines_of(history, state, probe.name, holder)
+    lines = lines_of(history, state, probe.name, seen)
     ours = tuple(line for line in lines if line.state not in ("pending", "failed") or line.revision not in elsewhere)
     beside = tuple(script_line(each, state) for each in scripts if each.database == probe.name)
     return Probe(probe.name, probe.findings, ours, holder, beside)

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from migrator.config import Config
-from migrator.core.errors import DatabaseError
+from migrator.core.errors import DatabaseError, PermissionDenied
 from migrator.core.history import History
 from migrator.core.protocols import Holder, Tracker
-from migrator.core.report import DatabaseReport, lines_of, script_line
+from migrator.core.report import UNSEEN, DatabaseReport, lines_of, script_line
 from migrator.core.run import State
 from migrator.core.scripts import Scripts, refuse_lookalikes
 from migrator.core.utf8 import readable
@@ -100,6 +100,12 @@ class Questions:
         for name in self._scope(databases):
             adapter = await self._connections.adapter(name)
             async with adapter.session() as session:
+                if session.follower:
+                    raise PermissionDenied(
+                        f"{name}: the address leads to a standby or a secondary, on which no lock is seen",
+                        state="Nothing was changed.",
+                        hint="Use the address of the primary; on MongoDB, remove directConnection from it.",
+                    )
                 lock = session.lock
                 holders[name] = await (lock.evict(owner, readable(reason)) if reason else lock.holder())
         return holders
@@ -178,13 +184,14 @@ class Questions:
         adapter = await self._connections.adapter(name)
         async with adapter.session() as session:
             state = await with_edits(await state_in(session.tracker), history, {name: session.tracker})
-            holder: Holder | None = await session.lock.holder() if state.running else None
+            follower = session.follower
+            holder: Holder | None = await session.lock.holder() if state.running and not follower else None
             changes: tuple[Change, ...] = ()
             if any(run.origin for run in (*state.running, *state.resumable.values())):
                 from migrator.runtime.control import changes_in
 
                 changes = await changes_in(session, state)
             tracker = str(session.tracker.place)
-        lines = lines_of(history, state, name, holder, self.config.environment)
+        lines = lines_of(history, state, name, UNSEEN if follower else holder, self.config.environment)
         address = self._connections.address(name)
-        return DatabaseReport(name, adapter.kind, address, lines, str(holder or ""), changes, tracker)
+        return DatabaseReport(name, adapter.kind, address, lines, str(holder or ""), changes, tracker, follower)

@@ -62,7 +62,7 @@ def test_what_would_stop_an_upgrade(shop: Project) -> None:
     shop.revision("main", "a1", upgrade="pass")
     database = doctor(shop, 1)["databases"]["main"]
     assert (database["status"], database["drifted"]) == ("failing", 1)
-    assert any("`migrator upgrade main:head`" in finding["hint"] for finding in database["findings"])
+    assert any("`migrator show main:a1 --stored`" in finding["hint"] for finding in database["findings"])
 
 
 def test_what_belongs_to_another_environment(shop: Project) -> None:

@@ -178,7 +178,10 @@ async def test_no_second_connection_is_left(folder: Path, tmp_path: Path, server
 
 
 def test_a_standby(folder: Path, tmp_path: Path, server: Server, url: str) -> None:
-    """On a standby `status` works, an upgrade ends with 5 and a hint at the primary; promoted, it takes the upgrade."""
+    """On a standby `status` works, an upgrade ends with 5 and a hint at the primary; promoted, it takes the upgrade.
+
+    No advice there is to upgrade, and no lock is called free: only the primary knows its holder.
+    """
     corpus.transactional(folder, url, 1)
     assert run(folder, "upgrade").code == 0
     ordered = corpus.transactional(folder, url, 2)
@@ -187,7 +190,15 @@ def test_a_standby(folder: Path, tmp_path: Path, server: Server, url: str) -> No
     with standby:
         there = with_database(standby.url, url.rpartition("/")[2])
         corpus.configure(folder, there)
-        assert run(folder, "status").code == 0
+        looked = run(folder, "status")
+        assert looked.code == 0
+        assert "use the address of the primary" in looked.stdout
+        assert "migrator upgrade" not in looked.stdout
+        examined = run(folder, "doctor")
+        assert "a read-only standby" in examined.stdout
+        assert "migrator upgrade" not in examined.stdout
+        held = run(folder, "unlock")
+        assert (held.code, "free" in held.stdout, "standby" in held.stderr) == (5, False, True), held
         ended = run(folder, "upgrade", "head", "--json")
         assert (ended.code, ended.error["type"]) == (5, "PermissionDenied"), ended
         assert "primary" in ended.error["hint"]

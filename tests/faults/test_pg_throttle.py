@@ -1,6 +1,8 @@
 """What holds a long change back on PostgreSQL: it stands still, says why, locks nothing meanwhile, and goes on."""
 
+import asyncio
 import json
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,6 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from migrator.adapters import postgres
+from migrator.core.url import Url
 from tests._servers import new_name, sql, with_database
 from tests.faults import corpus
 from tests.faults._pg import HOLDER, Gate, Server
@@ -259,6 +263,24 @@ def test_lag(pair: tuple[Server, Server], folder: Path, tmp_path: Path) -> None:
         assert sql(change.url, "SELECT rows FROM script_run_checkpoint")[0][0] < ROWS
         sql(standby.url, "SELECT pg_wal_replay_resume()")
         change.done(deployer, "lag")
+
+
+async def test_a_standby_that_is_gone(pair: tuple[Server, Server]) -> None:
+    """Its lag grows from where it was last seen, it is said to have disconnected, and it counts as before when back."""
+    primary, standby = pair
+    parsed = Url.parse(primary.url, "test")
+    async with postgres.adapter("main", parsed).signals() as signals:
+
+        async def lag_of(seconds: float, name: str) -> None:
+            async with asyncio.timeout(60):
+                while (found := await signals.lag()) is None or found.replica != name or found.seconds < seconds:
+                    sql(primary.url, "SELECT pg_switch_wal()", "SELECT txid_current()")
+
+        await lag_of(0.0, "replica1")
+        standby.stop(signal.SIGQUIT)
+        await lag_of(1.0, "replica1, which has disconnected")
+        standby.start()
+        await lag_of(0.0, "replica1")
 
 
 def test_what_this_user_may_not_see(pair: tuple[Server, Server], folder: Path) -> None:

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from migrator.adapters.mongo._client import followed
 from migrator.adapters.mongo._context import Context
 from migrator.adapters.mongo._errors import translated
 from migrator.adapters.mongo._kill import kill_commands
@@ -52,6 +53,11 @@ class MongoSession:
     def alive(self) -> bool:
         """Say yes: the driver opens connections as it needs them."""
         return True
+
+    @property
+    def follower(self) -> bool:
+        """Return whether the address leads to a secondary alone."""
+        return followed(self._work.db.client)
 
     def sampling(self, run: Run, *, databases: Databases) -> "AbstractAsyncContextManager[Sampling]":
         """Open the context in which one batch is tried; see the protocol."""

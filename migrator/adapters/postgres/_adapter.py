@@ -105,7 +105,7 @@ class PostgresAdapter:
         def lease(chore: str) -> ChoreLease:
             return ChoreLease(self._name, chore, link, queries, tracker)
 
-        return PostgresSession(link, tracker, lock, lease, pooled=self._pooled)
+        return PostgresSession(link, tracker, lock, lease, pooled=self._pooled, follower=row["standby"])
 
     @asynccontextmanager
     async def context(self, source: str = "", databases: Databases | None = None) -> AsyncIterator[Context]:

@@ -56,10 +56,18 @@ class PostgresSession:
     """Implements `core.protocols.Session`. `pooled` says that a pooler in transaction mode is in between."""
 
     def __init__(
-        self, link: Link, tracker: PostgresTracker, lock: Lock, lease: Callable[[str], Lease], *, pooled: bool
+        self,
+        link: Link,
+        tracker: PostgresTracker,
+        lock: Lock,
+        lease: Callable[[str], Lease],
+        *,
+        pooled: bool,
+        follower: bool = False,
     ) -> None:
         self._link = link
         self._pooled = pooled
+        self._follower = follower
         self.tracker = tracker
         self.lock = lock
         self.lease = lease
@@ -75,6 +83,11 @@ class PostgresSession:
     def alive(self) -> bool:
         """Say whether the connection is open, as far as is known here."""
         return self._link.alive
+
+    @property
+    def follower(self) -> bool:
+        """Return whether the server was a standby when the session began."""
+        return self._follower
 
     async def end(self) -> None:
         """Release what is held, whatever happened before; a connection that is gone holds nothing."""

@@ -18,12 +18,13 @@ STATEMENT = 4000
 _REPLICAS = """
     SELECT coalesce(nullif(nullif(application_name, ''), 'walreceiver'), pg_catalog.host(client_addr), 'pid ' || pid)
                AS name,
-           state IS NULL AS hidden,
+           pid IS NOT NULL AND state IS NULL AS hidden,
            coalesce(extract(epoch FROM replay_lag), 0)::float8 AS seconds,
            pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0')::int8 AS written,
-           pg_catalog.pg_wal_lsn_diff(replay_lsn, '0/0')::int8 AS replayed
-      FROM pg_catalog.pg_stat_replication
-     WHERE (state IS NULL OR replay_lsn IS NOT NULL)
+           pg_catalog.pg_wal_lsn_diff(replay_lsn, '0/0')::int8 AS replayed,
+           application_name <> '' OR client_addr IS NOT NULL AS lasting
+      FROM (SELECT) AS primary_server
+      LEFT JOIN pg_catalog.pg_stat_replication ON (state IS NULL OR replay_lsn IS NOT NULL)
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE active_pid = pid AND slot_type = 'logical')
 """
 """Physical standbys. A logical consumer may confirm nothing for hours where nothing is in it for it; a base backup and
@@ -59,11 +60,13 @@ class PostgresSignals:
         self._link = link
         self._pids = pids
         self._trail = Trail()
+        self._seen: dict[str, int] = {}
 
     async def lag(self) -> Lag | None:
         """Return the standby that is furthest behind: by the server's own measure, and by what it has not replayed.
 
-        The server measures only what was written since a standby connected, and forgets it in between.
+        The server measures only what was written since a standby connected, and forgets it in between. A standby that
+        disconnects is where it was last seen, so that its lag grows until it is back.
         """
         rows = await self._fetch(_REPLICAS)
         if any(row["hidden"] for row in rows):
@@ -71,10 +74,12 @@ class PostgresSignals:
                 "there are replicas, and this user may not see how far they are",
                 hint="GRANT pg_monitor TO ... for the user of migrator.",
             )
-        now = time.monotonic()
-        for row in rows:
-            self._trail.mark(now, row["written"])
-        lags = [Lag(row["name"], max(row["seconds"], self._trail.behind(now, row["replayed"]))) for row in rows]
+        now, there = time.monotonic(), [row for row in rows if row["replayed"] is not None]
+        self._trail.mark(now, rows[0]["written"])
+        lags = [Lag(row["name"], max(row["seconds"], self._trail.behind(now, row["replayed"]))) for row in there]
+        gone = self._seen.keys() - {row["name"] for row in there}
+        lags += [Lag(f"{name}, which has disconnected", self._trail.behind(now, self._seen[name])) for name in gone]
+        self._seen.update((row["name"], row["replayed"]) for row in there if row["lasting"])
         return max(lags, key=lambda lag: lag.seconds, default=None)
 
     async def waiters(self) -> int:

@@ -5,7 +5,7 @@
 -- Where are we: the current schema, and every schema with a table of ours, whatever the search path. A table of that name
 -- without our columns is somebody else's. `columns` and `defaults` are those of the tracker and the lock together.
 SELECT pg_catalog.current_schema()::text AS here, pg_catalog.pg_backend_pid() AS pid,
-       found.schema, found.names, found.columns, found.defaults
+       pg_catalog.pg_is_in_recovery() AS standby, found.schema, found.names, found.columns, found.defaults
   FROM (SELECT) AS one
   LEFT JOIN (
         SELECT place.nspname::text AS schema, pg_catalog.array_agg(item.relname::text) AS names,
