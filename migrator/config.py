@@ -108,7 +108,8 @@ _NAMED_TABLES: Mapping[str, type[msgspec.Struct]] = {
 class Database(msgspec.Struct, frozen=True):
     """One configured database. `connect_timeout` is in seconds; `embedded` names a server to start, "" for none.
 
-    `tracker` is the key that says where the tracker is, with its value; ("", "") for none.
+    `tracker` is the key that says where the tracker is, with its value; ("", "") for none. `pooled` is the address that
+    `url` goes around, where there is a `direct_url`.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Database(msgspec.Struct, frozen=True):
     embedded: str = ""
     throttle: Mapping[str, Any] = {}
     tracker: tuple[str, str] = ("", "")
+    pooled: Url | None = None
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -151,7 +153,8 @@ class Config(msgspec.Struct, frozen=True):
         """Return what hides the secrets of this configuration in a text, as it is now: a program may have made it, or
         changed a part of it.
         """
-        found = {secret for database in self.databases.values() for secret in database.url.secrets()}
+        urls = [url for each in self.databases.values() for url in (each.url, each.pooled) if url is not None]
+        found = {secret for url in urls for secret in url.secrets()}
         probes = [str(database.throttle.get("http", "")) for database in self.databases.values()]
         found |= observing.secrets(self.notify, self.metrics, probes)
         self.hidden.learn({*found, *(repr(secret)[1:-1] for secret in found)})
@@ -362,7 +365,13 @@ def _database(name: str, table: DatabaseTable, root: Path, *, alone: bool) -> Da
         embedded=embedded,
         throttle=_throttle(table.throttle, where) if table.throttle else {},
         tracker=_tracker(table, where),
+        pooled=_pooled(table, where),
     )
+
+
+def _pooled(table: DatabaseTable, where: str) -> Url | None:
+    around = table.direct_url and not table.url.strip().startswith(f"{EMBEDDED}:")
+    return Url.parse(table.url, f"{where}.url") if around else None
 
 
 def _tracker(table: DatabaseTable, where: str) -> tuple[str, str]:

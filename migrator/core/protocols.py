@@ -5,7 +5,7 @@ A driver's errors never cross a seam: they leave an adapter as `migrator.core.er
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from migrator.core.revision import Header, Script
 from migrator.core.run import Run
@@ -364,6 +364,16 @@ class Adapter(Protocol):
 
     async def examine(self) -> "Findings":
         """Look at the server for `doctor`: one sentence a finding. Changes nothing."""
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """What an adapter may have besides, so that the two addresses of one database can be compared."""
+
+    async def identity(self) -> Mapping[str, str]:
+        """Return what tells this database from others, by words for people, such as `database`; what this user may not
+        know is left out. Raises as `Adapter.session`.
+        """
 
 
 class Finding(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any
 
 from migrator import plugins
 from migrator.config import Config, Database
-from migrator.core.errors import ConfigError, UsageError
-from migrator.core.protocols import Adapter
+from migrator.core.errors import ConfigError, DatabaseError, UsageError
+from migrator.core.protocols import Adapter, Identified
 from migrator.core.url import Url
 
 
@@ -24,6 +24,7 @@ class Connections:
         self._turns: dict[str, asyncio.Lock] = {}
         self._room = 0
         self._closed = False
+        self._compared: set[str] = set()
 
     def make_room(self, jobs: int) -> None:
         """Let each adapter hold a connection for each job, one for the lock, and one beside."""
@@ -49,18 +50,52 @@ class Connections:
         self.refuse_closed()
         async with self._turn:
             if name not in self._adapters:
-                database = self._config.database(name)
                 url = self._urls[name] = await self._url(name)
-                module = plugins.adapter(url.scheme)
-                self._adapters[name] = module.adapter(
-                    name,
-                    url,
-                    pool=max(database.pool, self._room),
-                    connect_timeout=database.connect_timeout,
-                    release=self._config.release,
-                    **_place(database, module),
-                )
+                self._adapters[name] = self._made(self._config.database(name), url)
             return self._adapters[name]
+
+    def _made(self, database: Database, url: Url) -> Adapter:
+        module = plugins.adapter(url.scheme)
+        made: Adapter = module.adapter(
+            database.name,
+            url,
+            pool=max(database.pool, self._room),
+            connect_timeout=database.connect_timeout,
+            release=self._config.release,
+            **_place(database, module),
+        )
+        return made
+
+    async def refuse_another(self, name: str) -> str:
+        """Raise ConfigError where `url` and `direct_url` of a database lead to two databases; asked once.
+
+        Returns why they could not be compared, "" where they were or need not be: the address of a pooler may be out of
+        reach from here.
+        """
+        database = self._config.database(name)
+        if database.pooled is None or name in self._compared:
+            return ""
+        there, beside = await self.adapter(name), self._made(database, database.pooled)
+        if not isinstance(there, Identified) or not isinstance(beside, Identified):
+            return ""
+        ours = await there.identity()
+        try:
+            others = await beside.identity()
+        except DatabaseError as error:
+            return error.message
+        finally:
+            await beside.force_close()
+        unlike = [(word, ours[word], others[word]) for word in ours if others.get(word, ours[word]) != ours[word]]
+        if unlike:
+            told = "; ".join(f"{word} {one!r} at direct_url, {other!r} at url" for word, one, other in unlike)
+            raise ConfigError(
+                f"url and direct_url of {name} lead to two databases: {told}",
+                state="Nothing was changed.",
+                hint=f"Correct one of them in [databases.{name}] of migrator.toml: both are the same database, once "
+                "through the pooler and once around it.",
+            )
+        self._compared.add(name)
+        return ""
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[Any]:

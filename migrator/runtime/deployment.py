@@ -228,6 +228,7 @@ class Deployment:
             for name in sorted(databases):
                 wait = self._config.lock_timeout - await self._take_turn(name, stack)
                 adapter = await self._connections.adapter(name)
+                await self._connections.refuse_another(name)
                 session = await stack.enter_async_context(adapter.session())
                 owner = owner_of(self._config, self._actor)
                 fence = await stack.enter_async_context(

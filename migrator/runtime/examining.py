@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from migrator.core.errors import MigratorError
+from migrator.core.errors import ConfigError, MigratorError
 from migrator.core.health import Health, Probe, health
 from migrator.core.history import History
 from migrator.core.protocols import Adapter, Finding, Findings
@@ -37,7 +37,7 @@ async def _probe(name: str, files: Files | MigratorError, connections: Connectio
     try:
         async with asyncio.timeout(LIMIT):
             adapter = await connections.adapter(name)
-            found = [of_files, *_connected(adapter, await adapter.examine())]
+            found = [of_files, *_connected(adapter, await adapter.examine()), *await _compared(name, connections)]
             if isinstance(files, MigratorError) or any(each.subject == "connection" for each in found if _fails(each)):
                 return Probe(name, found)
             return await _with_state(Probe(name, found), adapter, files, environment)
@@ -64,6 +64,16 @@ async def _with_state(probe: Probe, adapter: Adapter, files: Files, environment:
     ours = tuple(line for line in lines if line.state not in ("pending", "failed") or line.revision not in elsewhere)
     beside = tuple(script_line(each, state) for each in scripts if each.database == probe.name)
     return Probe(probe.name, probe.findings, ours, holder, beside)
+
+
+async def _compared(name: str, connections: Connections) -> Findings:
+    """Say whether `url` and `direct_url` lead to one database."""
+    try:
+        reason = await connections.refuse_another(name)
+    except ConfigError as error:
+        return [Finding("fail", "direct_url", error.message, error.hint)]
+    hint = "Check that url and direct_url lead to one database."
+    return [Finding("warn", "direct_url", f"could not be compared with url: {reason}", hint)] if reason else []
 
 
 def _of_files(name: str, files: Files | MigratorError) -> Finding:

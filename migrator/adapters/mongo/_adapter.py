@@ -2,7 +2,7 @@
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -118,6 +118,16 @@ class MongoAdapter:
     async def force_close(self) -> None:
         """Close the shared client whoever holds it."""
         await self._shared.force_close()
+
+    async def identity(self) -> Mapping[str, str]:
+        """Return the database's name, and the name and members of its replica set."""
+        async with self._shared.hold() as connected:
+            told = translated(f"{self._name}: ask which server this is", secrets=self._url.secrets())
+            with told, pymongo.timeout(SHORT):
+                hello = await connected.client.admin.command("hello")
+        members = ", ".join(sorted([*hello.get("hosts", ()), *hello.get("passives", ())]))
+        known = {"database": self._url.database, "replica set": hello.get("setName", ""), "members": members}
+        return {word: value for word, value in known.items() if value}
 
     async def examine(self) -> Findings:
         """Look at the server for `doctor`. Changes nothing, raises nothing of the server's."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from migrator.adapters.postgres._place import find
 from migrator.adapters.postgres._queries import VERSION, Queries
 from migrator.adapters.postgres._session import ROLLBACK, PostgresSession
 from migrator.adapters.postgres._tracker import PostgresTracker
-from migrator.core.errors import ConfigError, ConnectionFailed, MigratorError
+from migrator.core.errors import ConfigError, ConnectionFailed, DatabaseError, MigratorError
 from migrator.core.protocols import ConnectionStatus, Databases, Finding, Findings, Lock
 from migrator.core.url import Url
 
@@ -49,6 +49,12 @@ _UNKNOWN_SETTING = ("08P01", "42704", "22023", "0A000")
 """SQLSTATEs with which a pooler or an unusual server refuses those settings."""
 
 _BACKEND = "SELECT pg_catalog.pg_backend_pid()"
+
+_IDENTITY = """
+    SELECT datname::text AS name, oid::text AS number
+      FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+"""
+_SYSTEM = "SELECT system_identifier::text AS number FROM pg_catalog.pg_control_system()"
 
 ATTEMPTS = 3
 """How often a refused connection is tried again."""
@@ -155,6 +161,16 @@ class PostgresAdapter:
     async def force_close(self) -> None:
         """Close the pool whoever holds it."""
         await self._shared.force_close()
+
+    async def identity(self) -> Mapping[str, str]:
+        """Return the database's name and number, and the server's system identifier where this user may know it."""
+        async with self._room.place(), self._shared.hold() as pool, self._link(pool) as link:
+            (row,) = await link.fetch(_IDENTITY, (), "ask which database this is", limit=LIMIT)
+            found = {"database": row["name"], "oid": row["number"]}
+            with suppress(DatabaseError):
+                (row,) = await link.fetch(_SYSTEM, (), "ask which server this is", limit=LIMIT)
+                found["system identifier"] = row["number"]
+            return found
 
     async def examine(self) -> Findings:
         """Look at the server for `doctor`."""
