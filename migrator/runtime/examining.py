@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from migrator.core.errors import ConfigError, MigratorError
@@ -18,6 +19,7 @@ LIMIT = 15.0
 
 
 Files = tuple[History, Scripts]
+_APPLIED = ("applied", "drifted", "unknown")
 
 
 async def examine(
@@ -29,7 +31,26 @@ async def examine(
     except MigratorError as error:
         files = error
     probes = await asyncio.gather(*(_probe(name, files, connections, environment) for name in names))
+    if not isinstance(files, MigratorError):
+        probes = [_with_lost(probe, probes, files[0]) for probe in probes]
     return health(probes, datetime.now(UTC))
+
+
+def _with_lost(probe: Probe, probes: Sequence[Probe], history: History) -> Probe:
+    """Add a finding for what is applied here and depends on what another database has lost, as after a failover."""
+    applied = {each.name: {line.revision for line in each.lines or () if line.state in _APPLIED} for each in probes}
+    known = {each.name for each in probes if each.lines is not None}
+    for revision in history.of(probe.name):
+        for needed in history[revision].depends_on:
+            here = revision.id in applied[probe.name]
+            if here and needed.database in known and needed.id not in applied[needed.database]:
+                text = f"{revision} is applied and depends on {needed}, which is not applied"
+                hint = (
+                    f"If {needed.database} was restored, or lost its last changes in a failover, look at what else it "
+                    f"lost; `migrator upgrade {needed}` applies it again."
+                )
+                return replace(probe, findings=[*probe.findings, Finding("warn", "depends_on", text, hint)])
+    return probe
 
 
 async def _probe(name: str, files: Files | MigratorError, connections: Connections, environment: str) -> Probe:

@@ -3,6 +3,7 @@
 import signal
 from typing import Any
 
+from tests._servers import sql
 from tests.acceptance._project import Project, until
 from tests.acceptance.test_concurrency import SLOW, slow_step, unlocked
 
@@ -63,6 +64,19 @@ def test_what_would_stop_an_upgrade(shop: Project) -> None:
     database = doctor(shop, 1)["databases"]["main"]
     assert (database["status"], database["drifted"]) == ("failing", 1)
     assert any("`migrator show main:a1 --stored`" in finding["hint"] for finding in database["findings"])
+
+
+def test_a_dependency_that_was_lost(both: Project) -> None:
+    """What depends on a revision that its database has lost is named, with the command that applies it again."""
+    both.table("main", "a1")
+    both.collection("events", "e1", depends_on=["main:a1"])
+    both.good("upgrade")
+    sql(both.urls["main"], "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")  # as it was before the upgrade
+    (found,) = [each for each in doctor(both)["databases"]["events"]["findings"] if each["subject"] == "depends_on"]
+    assert (found["level"], "events:e1" in found["text"], "main:a1" in found["text"]) == ("warn", True, True)
+    assert "`migrator upgrade main:a1`" in found["hint"]
+    both.good("upgrade", "main:a1")
+    assert all(each["subject"] != "depends_on" for each in doctor(both)["databases"]["events"]["findings"])
 
 
 def test_what_belongs_to_another_environment(shop: Project) -> None:
