@@ -147,7 +147,7 @@ def test_another_text_is_refused() -> None:
 
 def test_nothing_under_it_goes_down() -> None:
     """A revision under a half done change stays; one beside it goes."""
-    with pytest.raises(ResolveNeeded, match="stands on what is to go down"):
+    with pytest.raises(ResolveNeeded, match="depends on what is to go down"):
         plan("downgrade", History(FILES), on("a", stopped()), "base")
     other = [*FILES, *line("x y", "events")]
     assert steps(plan("downgrade", History(other), on("a events:x", stopped()), "events:x-1")) == "-events:x"
