@@ -1,5 +1,6 @@
 """From values to text: tables for a terminal or for a pipe, plans, durations."""
 
+import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from migrator.core.wording import duration
 
 if TYPE_CHECKING:
     from migrator.core.forecast import Forecast
-    from migrator.core.outcome import Outcome, ScriptsOutcome
+    from migrator.core.outcome import Outcome, ScriptResult, ScriptsOutcome
     from migrator.core.plan import Plan
 
 _COLOURS = {
@@ -62,10 +63,17 @@ def plan(plan: "Plan") -> str:
     return table(("#", "database", "revision", "direction", "title"), rows)
 
 
+def _told(each: "ScriptResult") -> str:
+    """Return what is to say of a script: why it did not run or failed, or what it returned."""
+    if each.word != "ok" or each.run is None or not each.run.result:
+        return each.message
+    return json.dumps(each.run.result, ensure_ascii=False)
+
+
 def scripts(outcome: "ScriptsOutcome") -> str:
     """Return the results of scripts as a table."""
     rows = [
-        (each.word, str(each.key), each.title, duration(each.run.duration_ms) if each.run else "", each.message)
+        (each.word, str(each.key), each.title, duration(each.run.duration_ms) if each.run else "", _told(each))
         for each in outcome.results
     ]
     text = table(("result", "script", "title", "time", ""), rows)

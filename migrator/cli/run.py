@@ -1,4 +1,4 @@
-"""Run scripts: repeatable revisions, by name or by tag."""
+"""Run scripts, by name or by tag."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ class RunCommand(click.Command):
 @click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="A parameter; so is what follows `--`.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="How many run side by side.")
 @click.option("--stop-on-error/--keep-going", default=True, help="After a failure, begin no more; or go on.")
-@click.option("--force", is_flag=True, help="Run it although an earlier run of it left something behind.")
+@click.option("--force", is_flag=True, help="Run it although it ran once, or an earlier run left something behind.")
 @click.option("--timeout", metavar="TIME", callback=period, help="The most that one script may take.")
 @dry_run
 @lock_timeout

@@ -80,7 +80,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class ScriptResult:
-    """What became of one script: `word` is ok, failed, or left out, with the reason in `message`."""
+    """What became of one script: `word` is ok, failed, left out, or done (before), with the reason in `message`."""
 
     key: Key
     title: str

@@ -61,7 +61,7 @@ class Step:
     @property
     def kind(self) -> Kind:
         """Say whether the step belongs to the order, or is a script beside it."""
-        return Kind.SCRIPT if self.revision.header.repeatable else Kind.REVISION
+        return Kind.SCRIPT if self.revision.header.is_script else Kind.REVISION
 
     @property
     def batched(self) -> bool:

@@ -128,7 +128,7 @@ def lines_of(
 
 
 def script_line(script: Revision, state: State) -> Line:
-    """Return a repeatable revision with its state: new, changed, done, running or blocked."""
+    """Return a script with its state: new, changed, done, running or blocked."""
     done, blocked = state.scripts.get(script.key), state.blocked.get(script.key)
     running = next((run for run in state.running if run.key == script.key), None)
     words = {"running": running, "blocked": blocked, "done": done}

@@ -37,7 +37,8 @@ class Direction(StrEnum):
 class Header:
     """What the constants of a revision file say. All of it is read without running the file.
 
-    A `repeatable` one has no place in the order: it runs whenever its text changed, on demand, or on a schedule.
+    A `repeatable` one has no place in the order: it runs whenever its text changed, on demand, or on a schedule. One
+    that runs `once` has none either: it runs on demand or on a schedule, until it has succeeded.
     `environments` are those in which it runs at all, () for every one; `requires` must be there before it starts, and
     the loops named in `requires_backfill` must be done.
 
@@ -56,11 +57,17 @@ class Header:
     allow_pooled: bool = False
     on_failed_verify: str | None = None
     repeatable: bool = False
+    once: bool = False
     environments: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     requires_backfill: tuple[str, ...] = ()
     title: str = ""
     functions: frozenset[str] = frozenset()
+
+    @property
+    def is_script(self) -> bool:
+        """Return whether the file is a script beside the ordered history."""
+        return self.repeatable or self.once
 
 
 @dataclass(frozen=True, kw_only=True)

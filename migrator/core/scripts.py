@@ -1,4 +1,4 @@
-"""Repeatable revisions: scripts beside the ordered history. They run when they changed, on demand, on a schedule."""
+"""Scripts beside the ordered history. They run on demand or on a schedule, and a repeatable one when it changed."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
@@ -20,7 +20,7 @@ from migrator.core.run import State
 
 
 class Scripts:
-    """The repeatable revisions by key, checked once, in the order of their `depends_on`.
+    """The scripts by key, checked once, in the order of their `depends_on`.
 
     Raises DuplicateRevision, ParentMissing or CycleFound, each naming the files to blame.
     """
@@ -87,18 +87,30 @@ class Scripts:
         raise TargetNotFound(
             f"there is no script {name!r}",
             state=UNCHANGED,
-            hint=_near(name, known) or _listed("Scripts", known) or "A script is a revision with `repeatable = True`.",
+            hint=_near(name, known)
+            or _listed("Scripts", known)
+            or "A script is a revision with `repeatable = True` or `once = True`.",
         )
 
 
 def changed(scripts: Scripts, state: State, databases: Sequence[str]) -> tuple[Revision, ...]:
-    """Return the scripts whose text is not what last ran well, in order."""
+    """Return the repeatable scripts whose text is not what last succeeded, in order."""
     return tuple(
         each
         for each in scripts
         if each.database in databases
+        and each.header.repeatable
         and (each.key not in state.scripts or state.is_changed(state.scripts[each.key], each.checksum))
     )
+
+
+def already_done(script: Revision, state: State) -> str:
+    """Return when and by whom a script that runs once was done, "" if it is to run."""
+    done = state.scripts.get(script.key) if script.header.once else None
+    if done is None:
+        return ""
+    edited = ", with another text" if state.is_changed(done, script.checksum) else ""
+    return f"already done at {done.finished_at} by {done.user}@{done.host} (run {done.run_id}){edited}"
 
 
 def refuse_unready(chosen: Sequence[Revision], state: State, *, force: bool) -> None:

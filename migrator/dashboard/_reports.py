@@ -134,6 +134,7 @@ class Header(Document):
     allow_pooled: bool
     on_failed_verify: str | None
     repeatable: bool
+    once: bool
     environments: list[str]
     requires: list[str]
     requires_backfill: list[str]

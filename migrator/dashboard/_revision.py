@@ -15,7 +15,7 @@ async def found_revision(asking: Asking, database: str, revision: str) -> Shown:
 
     async def ask() -> Shown:
         shown = await asking.questions.show(target, [database])
-        if not shown.header.repeatable:
+        if not shown.header.is_script:
             return shown
         told: Shown = await asking.aside(with_params)  # it executes the file
         return told

@@ -54,7 +54,7 @@ async def revision(page: Shown, database: Database, revision: Id) -> HTMLRespons
         parents=[each for each in history.parents(key) if each.database in seen] if key in history else [],
         children=[each for each in history.children(key) if each.database in seen] if key in history else [],
         titles={each.key: each.title for each in history},
-        script=told.header.repeatable,
+        script=told.header.is_script,
         tops=tops((await reported(page.asking, name)).lines) if told.line.state == "drifted" else (),
     )
 

@@ -20,6 +20,7 @@ CONSTANTS = (
     "allow_pooled",
     "on_failed_verify",
     "repeatable",
+    "once",
     "environments",
     "requires",
     "requires_backfill",
@@ -61,17 +62,20 @@ def header_of(values: Mapping[str, Any], functions: Iterable[str], description: 
     if "revision" not in values:
         raise HeaderError("revision", "there is no revision id", 'Add the id, for example `revision = "3f2a91c7d0e1"`.')
     fields = {key: _READERS[key](key, value) for key, value in values.items()}
-    if fields.get("repeatable"):
-        _check_repeatable(fields)
+    for kind in ("repeatable", "once"):
+        if fields.get(kind):
+            _check_script(fields, kind)
     title = title_of(description, path, fields["revision"])
     return Header(**fields, title=title, functions=frozenset(functions))
 
 
-def _check_repeatable(fields: Mapping[str, Any]) -> None:
+def _check_script(fields: Mapping[str, Any], kind: str) -> None:
+    if fields.get("repeatable") and fields.get("once"):
+        raise HeaderError("once", "a script is either repeatable or runs once", "Remove one of the two.")
     for key in ("down_revision", "branch_labels", "requires_backfill"):
         if fields.get(key):
-            hint = f"Remove {key}: it runs after the ordered revisions, in the order of `depends_on`."
-            raise HeaderError(key, f"a repeatable revision has no {key}", hint)
+            hint = f"Remove {key}: a script has no place in the order, and `depends_on` says what it needs."
+            raise HeaderError(key, f"a revision with `{kind} = True` has no {key}", hint)
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -179,6 +183,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "allow_pooled": _flag,
     "on_failed_verify": _on_failed_verify,
     "repeatable": _flag,
+    "once": _flag,
     "environments": _names(_TAG, "environment", "An environment has no spaces and no commas."),
     "requires": _requires,
     "requires_backfill": _names(_LOOP, "loop", _LOOP_HINT),

@@ -14,7 +14,7 @@ from migrator.formats._text import refuse_empty
 _COMMENT = re.compile(r"[ \t]*--[ \t]*(?:([A-Za-z_][\w -]*?)[ \t]*:)?[ \t]*(.*?)[ \t]*")
 _KEY = re.compile(r"[\s*]*([a-z_]+)\s*[:=]\s*(.*?)\s*")
 _WORDS = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
-_FLAGS = ("transaction", "rerunnable", "allow_pooled", "repeatable")
+_FLAGS = ("transaction", "rerunnable", "allow_pooled", "repeatable", "once")
 _BARE_FLAG = re.compile(rf"[\W_]*({'|'.join(_FLAGS)})\W+({'|'.join(_WORDS)})\W*", re.IGNORECASE)
 _PLAIN = ("revision", "timeout", "on_failed_verify")
 _KEYS = (*CONSTANTS, "migrator")

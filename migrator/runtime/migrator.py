@@ -211,7 +211,7 @@ class Migrator(Questions):
         from migrator.runtime.params import fields_of
 
         shown = await super().show(target, databases)
-        if not shown.header.repeatable:
+        if not shown.header.is_script:
             return shown
         script = self._read()[1][Key(shown.line.database, shown.line.revision)]
         adapter = await self._connections.adapter(script.database)

@@ -169,8 +169,8 @@ class Questions:
             each for database in self.config.databases.values() for each in directory.read(database, self.config.root)
         ]
         refuse_lookalikes(found, self.config.environment)
-        history = History(each for each in found if not each.header.repeatable)
-        return history, Scripts([each for each in found if each.header.repeatable], history)
+        history = History(each for each in found if not each.header.is_script)
+        return history, Scripts([each for each in found if each.header.is_script], history)
 
     @asynccontextmanager
     async def _peek(

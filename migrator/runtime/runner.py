@@ -40,6 +40,7 @@ from migrator.runtime.failures import (
 )
 from migrator.runtime.lifecycle import clean_up, validate
 from migrator.runtime.params import Params
+from migrator.runtime.returned import returned
 from migrator.runtime.runlog import RunLog, RunLogs
 from migrator.runtime.runs import Held, new_run
 from migrator.runtime.script_logger import script_logger
@@ -260,14 +261,15 @@ class Runner:
             seen.context = context
             loops = self._lend(context, work) if work.step.batched else None
             context.lines, context.params = work.log.lines, work.params.value
-            context.logger = script_logger(work.run.revision)
+            context.logger = log = script_logger(work.run.revision)
             within = Within.seconds(limit)
             try:
                 if work.step.direction is Direction.UPGRADE:
                     await validate(work.script, context, within)
                 if work.script.setup is not None:
                     await call(work.script.setup, context, within)
-                await call(function, context, within)
+                result = await call(function, context, within)
+                done = replace(done, result=returned(result, self._mask, log))
                 await context.settle()
                 if loops is not None:
                     loops.check_done()

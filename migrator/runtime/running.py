@@ -12,8 +12,8 @@ from migrator.core.history import History
 from migrator.core.outcome import ScriptResult, ScriptsOutcome
 from migrator.core.plan import Plan, Step
 from migrator.core.revision import Direction, Key, Revision, Script
-from migrator.core.run import Effect, State, Status
-from migrator.core.scripts import here, refuse_unready
+from migrator.core.run import Effect, State, Status, merged
+from migrator.core.scripts import already_done, here, refuse_unready
 from migrator.runtime.connections import Connections
 from migrator.runtime.deployment import Deployment
 from migrator.runtime.failures import Unanswered, has_landed
@@ -45,19 +45,41 @@ async def run(
     chosen = [_limited(each, wanted.timeout) for each in wanted.scripts]
     databases = tuple(dict.fromkeys(each.database for each in chosen))
     if wanted.dry_run:
-        return ScriptsOutcome(tuple(ScriptResult(each.key, each.title, "would run") for each in chosen), dry_run=True)
+        state = await _peek(chosen, connections)
+        before = {} if wanted.force else _done(chosen, state)
+        found = tuple(before.get(each.key) or ScriptResult(each.key, each.title, "would run") for each in chosen)
+        return ScriptsOutcome(found, dry_run=True)
     await refuse_missing(chosen, connections)
     reach = tuple(dict.fromkeys([*databases, *(link.database for each in chosen for link in each.depends_on)]))
     async with deployment.reporting("run", databases), deployment.hold(reach) as held:
         trackers = {name: each.session.tracker for name, each in held.items()}
         state = await with_edits(await deployment.settled(held, history), chosen, trackers)
+        before = {} if wanted.force else _done(chosen, state)
+        chosen = [each for each in chosen if each.key not in before]
         refuse_unready(chosen, state, force=wanted.force)
         plan = Plan(tuple(Step(each, Direction.UPGRADE) for each in chosen))
         scripts = deployment.loaded(plan.steps, held)
         params = _params(chosen, scripts, wanted.params)
         deployment.planned(plan, history, state, reach)
         running = Running(deployment, held, state, scripts, params)
-        return ScriptsOutcome(await running.run(chosen, jobs=wanted.jobs, keep_going=wanted.keep_going))
+        results = await running.run(chosen, jobs=wanted.jobs, keep_going=wanted.keep_going)
+        every = {**before, **{each.key: each for each in results}}
+        return ScriptsOutcome(tuple(every[each.key] for each in wanted.scripts))
+
+
+def _done(scripts: Sequence[Revision], state: State) -> dict[Key, ScriptResult]:
+    """Return the results of those scripts that run once and are done."""
+    told = {each: already_done(each, state) for each in scripts}
+    return {each.key: ScriptResult(each.key, each.title, "done", text) for each, text in told.items() if text}
+
+
+async def _peek(scripts: Sequence[Revision], connections: Connections) -> State:
+    """Read, without a lock, what is known of the scripts that run once."""
+    states = []
+    for name in dict.fromkeys(each.database for each in scripts if each.header.once):
+        async with (await connections.adapter(name)).session() as session:
+            states.append(await state_in(session.tracker))
+    return merged(states)
 
 
 def _refuse_elsewhere(scripts: Sequence[Revision], environment: str) -> None:

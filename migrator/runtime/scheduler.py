@@ -251,7 +251,7 @@ async def perform(schedule: Schedule, config: Config, notifiers: Sequence[Notifi
                 raise MigratorError(f"verify says no: {', '.join(wrong)}")
             return f"{len(answers)} asked"
         outcome = await migrator.run(*schedule.scripts, tags=schedule.tags, params=schedule.params)
-        failed = [each for each in outcome.results if each.word != "ok"]
+        failed = [each for each in outcome.results if each.word not in ("ok", "done")]
         if failed:
             raise MigratorError("; ".join(f"{each.key}: {each.message}" for each in failed))
         return f"{len(outcome.results)} run"
