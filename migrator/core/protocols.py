@@ -117,19 +117,20 @@ class Context(Protocol):
 
 class TrackerPlace(NamedTuple):
     """Where a tracker is, for people: `schema public`. `version` is 0 where there is none yet, `newest` the version to
-    which the next command that takes the lock moves it.
+    which the next command that takes the lock moves it; `note` is what else should be known of it.
     """
 
     where: str
     version: int
     newest: int
+    note: str = ""
 
     def __str__(self) -> str:
         """Return it in one line."""
         if not self.version:
             return f"none yet; the first upgrade creates it in {self.where}"
         older = f"; the next upgrade moves it to version {self.newest}" if self.version < self.newest else ""
-        return f"{self.where}, version {self.version}{older}"
+        return f"{self.where}, version {self.version}{older}" + (f"; {self.note}" if self.note else "")
 
 
 class Tracker(Protocol):

@@ -5,8 +5,8 @@ import time
 from typing import Any
 
 from migrator.adapters.postgres._link import LIMIT, Link
-from migrator.adapters.postgres._place import Place, find
-from migrator.adapters.postgres._queries import VERSION, identifier
+from migrator.adapters.postgres._place import Place, copies, find
+from migrator.adapters.postgres._queries import VERSION, Queries, identifier
 from migrator.core.errors import TrackerAmbiguous
 from migrator.core.protocols import Finding
 
@@ -15,6 +15,8 @@ OLDEST = 140000
 
 CLOCK_LIMIT = 2.0
 """Seconds between the server's clock and ours that are worth a warning."""
+
+_LEAVE_OUT = "Leave the tables script_run_* out of the publication: name tables or schemas in place of FOR ALL TABLES."
 
 _QUESTIONS = """
     SELECT current_setting('server_version') AS version,
@@ -41,8 +43,9 @@ async def examine(link: Link, name: str, wanted: str) -> list[Finding]:
         found, place = await find(link, name, wanted)
         schema = place.schema if place else wanted or found["here"] or ""
         tracker = _tracker(place, schema)
+        copied = str(await copies(link, Queries(place.schema, place.version), place)) if place else ""
     except TrackerAmbiguous as error:
-        schema, tracker = wanted, Finding("fail", "tracker", error.message, error.hint, 1.0)
+        copied, schema, tracker = "", wanted, Finding("fail", "tracker", error.message, error.hint, 1.0)
     before = time.time()
     row = (await link.fetch(_QUESTIONS, (schema,), "examine the server", limit=LIMIT))[0]
     after = time.time()
@@ -51,6 +54,7 @@ async def examine(link: Link, name: str, wanted: str) -> list[Finding]:
         _pooler(link.connection, row),
         _rights(row, schema),
         tracker,
+        *([Finding("warn", "replication", f"the tracker is {copied}", _LEAVE_OUT)] if copied else []),
         _clock(row["clock"], before, after),
         *_standbys(row),
     ]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from migrator.adapters.postgres._link import LIMIT, Link
-from migrator.adapters.postgres._queries import FIRST, TABLES, VERSION, literal, texts
+from migrator.adapters.postgres._queries import FIRST, TABLES, VERSION, Queries, literal, texts
 from migrator.core.errors import TrackerAmbiguous, TrackerNewer
 from migrator.core.release import __version__
 
@@ -32,6 +32,8 @@ class Place(NamedTuple):
     names: frozenset[str]
     columns: int
     defaults: int
+    replicated: bool = False
+    """Whether the database has publications or subscriptions, of whatever."""
 
     @property
     def version(self) -> int:
@@ -58,7 +60,7 @@ def places(rows: Iterable[Any]) -> tuple[Place, ...]:
     The lock is what makes a tracker: a copy that somebody made of the runs alone is none, unless there is nothing else.
     """
     found = [
-        Place(row["schema"], frozenset(row["names"]), row["columns"] or 0, row["defaults"] or 0)
+        Place(row["schema"], frozenset(row["names"]), row["columns"] or 0, row["defaults"] or 0, row["replicated"])
         for row in rows
         if row["schema"] is not None
     ]
@@ -114,3 +116,29 @@ def refuse_newer(name: str, version: int, made_by: str) -> None:
             if made_by
             else "Install a newer migrator: pip install --upgrade polymigrator",
         )
+
+
+class Copies(NamedTuple):
+    """The publications that copy a tracker to other databases, and the subscriptions that write it from one."""
+
+    publications: tuple[str, ...] = ()
+    subscriptions: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return it for a person, "" where there are none."""
+        out, back = ", ".join(self.publications), ", ".join(self.subscriptions)
+        parts = [
+            f"written by subscription {back}: it says what is applied at the publisher, not here" * bool(back),
+            f"copied by publication {out}: at its subscribers it says what is applied here, not there" * bool(out),
+        ]
+        return "; ".join(part for part in parts if part)
+
+
+async def copies(link: Link, queries: Queries, place: Place) -> Copies:
+    """Ask what copies a tracker; nothing is asked where the database has neither publications nor subscriptions."""
+    if not place.replicated or TRACKER not in place.names:
+        return Copies()
+    text = queries.text("copies", {"schema": place.schema, "table": queries.table("{tracker}")})
+    rows = await link.fetch(text, (), "ask what is replicated", limit=LIMIT)
+    ways = {way: tuple(row["name"] for row in rows if row["way"] == way) for way in ("publication", "subscription")}
+    return Copies(ways["publication"], ways["subscription"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from migrator.adapters.postgres._link import LIMIT, Link
-from migrator.adapters.postgres._place import TRACKER, Place, find, refuse_newer
+from migrator.adapters.postgres._place import TRACKER, Copies, Place, copies, find, refuse_newer
 from migrator.adapters.postgres._queries import VERSION, Queries
 from migrator.adapters.postgres._rows import asked, run_of, selected
 from migrator.core.errors import DatabaseError, StatementFailed, TrackerDamaged, TrackerRefused, TransactionEscaped
@@ -43,6 +43,7 @@ class PostgresTracker:
         self._place = place
         self._wanted = wanted
         self._version = 0
+        self._copies = Copies()
         self._prepared = False
         self.open_run = ""
         self.used = True
@@ -52,7 +53,7 @@ class PostgresTracker:
     def place(self) -> TrackerPlace:
         """Where it is."""
         version = self._version or self._place.version if self._place else 0
-        return TrackerPlace(f"schema {self.queries.schema}", version, VERSION)
+        return TrackerPlace(f"schema {self.queries.schema}", version, VERSION, str(self._copies))
 
     @property
     def _readable(self) -> bool:
@@ -69,6 +70,7 @@ class PostgresTracker:
         Raises LockHeld where somebody else is at work in it.
         """
         await self.create()
+        await self._refuse_copy()
         try:
             sealed = await self._check_version()
         except DatabaseError as error:
@@ -78,6 +80,18 @@ class PostgresTracker:
         place = self._place
         if not sealed or self._version < VERSION or place is None or place.version < VERSION or place.lacks:
             await self._settle()
+
+    async def _refuse_copy(self) -> None:
+        """Raise TrackerDamaged where a subscription writes the tracker: it does not say what is applied here."""
+        found = await copies(self._link, self.queries, self._place) if self._place else Copies()
+        if found.subscriptions:
+            raise TrackerDamaged(
+                f"the tracker of {self._name} in schema {self.queries.schema} is "
+                f"{Copies(subscriptions=found.subscriptions)}",
+                state="Nothing was changed.",
+                hint="Leave the tables script_run_* out of the publication and refresh the subscription; then empty "
+                "the tracker here and say what is applied: `migrator stamp ID`.",
+            )
 
     async def _settle(self) -> None:
         from migrator.adapters.postgres._layout import Layout
@@ -100,6 +114,8 @@ class PostgresTracker:
         if not self._readable:
             return []
         await self._check_version()
+        if self._place is not None:
+            self._copies = await copies(self._link, self.queries, self._place)
         return [run_of(self._name, row) for row in await self._selected("runs", {}, _STATE)]
 
     async def emptied(self) -> str:

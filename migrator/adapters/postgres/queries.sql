@@ -5,7 +5,8 @@
 -- Where are we: the current schema, and every schema with a table of ours, whatever the search path. A table of that name
 -- without our columns is somebody else's. `columns` and `defaults` are those of the tracker and the lock together.
 SELECT pg_catalog.current_schema()::text AS here, pg_catalog.pg_backend_pid() AS pid,
-       pg_catalog.pg_is_in_recovery() AS standby, found.schema, found.names, found.columns, found.defaults
+       pg_catalog.pg_is_in_recovery() AS standby, found.schema, found.names, found.columns, found.defaults,
+       EXISTS (SELECT FROM pg_catalog.pg_publication) OR EXISTS (SELECT FROM pg_catalog.pg_subscription_rel) AS replicated
   FROM (SELECT) AS one
   LEFT JOIN (
         SELECT place.nspname::text AS schema, pg_catalog.array_agg(item.relname::text) AS names,
@@ -121,6 +122,16 @@ SELECT {columns}
   FROM {tracker}
  WHERE superseded_by = ''
  ORDER BY seq
+
+-- name: copies
+-- What copies the tracker to another database, or from one.
+SELECT 'publication' AS way, pubname::text AS name FROM pg_catalog.pg_publication_tables
+ WHERE schemaname = :schema AND tablename = 'script_run_tracker'
+UNION ALL
+SELECT 'subscription', subname::text
+  FROM pg_catalog.pg_subscription_rel JOIN pg_catalog.pg_subscription AS subscription ON subscription.oid = srsubid
+ WHERE srrelid = :table::regclass
+ ORDER BY 1, 2
 
 -- name: columns
 -- The columns that a table has.
