@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from migrator.core.change import rate
-from migrator.core.wording import amount, duration, remaining
+from migrator.core.wording import amount, counted, duration, remaining
 
 if TYPE_CHECKING:
     from migrator.core.batch import Checkpoint
@@ -34,7 +34,7 @@ def lines(change: "Change") -> list[str]:
 
 
 def _loop(change: "Change", loop: "Checkpoint") -> str:
-    parts = [f"{loop.rows:,} rows, done" if loop.done else amount(loop.rows, loop.total)]
+    parts = [f"{counted(loop.rows, 'row')}, done" if loop.done else amount(loop.rows, loop.total)]
     if change.at_work and not loop.done:
         parts += [f"{rate(loop):,.0f} rows/s"] * bool(loop.rate)
         parts += [remaining(change.estimate(loop))] * (change.standing == "running")

@@ -4,6 +4,7 @@ import click
 
 from migrator.cli._command import Console, declare
 from migrator.cli._options import lock_timeout
+from migrator.core.wording import counted
 
 FAILED_AGAIN_EXIT = 1
 
@@ -24,6 +25,6 @@ async def command(console: Console, *, run: str, lock_timeout: float | None) -> 
     again = sum(loop["skipped"] for loop in loops)
     console.print(summary(outcome, "Nothing to do: no row was passed over, or all of them are done by now."))
     if again:
-        console.print(f"{again:,} row(s) failed again; `migrator runs show {outcome.runs[-1].run_id}` says why.")
+        console.print(f"{counted(again, 'row')} failed again; `migrator runs show {outcome.runs[-1].run_id}` says why.")
     console.print_json(outcome.as_dict)
     return FAILED_AGAIN_EXIT if again else 0

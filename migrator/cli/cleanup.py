@@ -4,6 +4,7 @@ import click
 
 from migrator.cli._command import Console, declare
 from migrator.cli._options import DRY_RUN_EXIT
+from migrator.core.wording import counted
 
 
 @declare(example="migrator cleanup --dry-run")
@@ -18,7 +19,7 @@ async def command(console: Console, *, days: int | None, dry_run: bool) -> int:
     async with console.watch() as migrator:
         done = await migrator.past.cleanup(days, console.databases, dry_run=dry_run)
     for name, count in done.runs.items():
-        console.print(f"{name}  {count} run(s)")
+        console.print(f"{name}  {counted(count, 'run')}")
     for error in done.errors:
         console.print(f"error: {error}")
     console.print(f"{done}." + (" Dry run: nothing was changed." if done.dry_run else ""))

@@ -10,6 +10,7 @@ from migrator.cli._command import Console, declare
 from migrator.cli._options import DRY_RUN_EXIT, since, sure, until
 from migrator.cli._retry import command as retry_failed
 from migrator.core.runs import WORDS
+from migrator.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,13 +99,13 @@ async def delete(console: Console, *, runs: tuple[str, ...], yes: bool, sure: st
         listed = "".join(f"\n  {run.run_id}  {run.key}  {run.status}  {run.started_at}" for run in chosen)
         migrator.past.refuse_live(chosen)
         if migrator.config.dry_run:
-            console.print(f"Would delete {len(chosen)} run(s):{listed}\nDry run: nothing was changed.")
+            console.print(f"Would delete {counted(len(chosen), 'run')}:{listed}\nDry run: nothing was changed.")
             console.print_json(lambda: {"deleted": 0, "runs": [run.run_id for run in chosen]})
             return DRY_RUN_EXIT
         _options.confirm(migrator.config, sure, f"runs delete {' '.join(runs)}")
-        await _ask.confirm(f"Delete {len(chosen)} run(s)?{listed}\nGo on?", yes=yes)
+        await _ask.confirm(f"Delete {counted(len(chosen), 'run')}?{listed}\nGo on?", yes=yes)
         gone = await migrator.past.delete(chosen)
-    console.print(f"Deleted {gone} run(s).")
+    console.print(f"Deleted {counted(gone, 'run')}.")
     console.print_json(lambda: {"deleted": gone, "runs": [run.run_id for run in chosen]})
     return 0
 

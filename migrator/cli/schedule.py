@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 
 from migrator.cli._command import Console, declare
+from migrator.core.wording import counted
 
 
 @declare(example="migrator schedule", cls=click.Group, invoke_without_command=True)
@@ -28,7 +29,7 @@ async def command(console: Console) -> None:
             f"{config.source} has no [schedule]",
             hint='Add: [schedule.nightly] with script = "NAME" and cron = "0 3 * * *"; or set CLEANUP_INTERVAL=24h.',
         )
-    console.print(f"{len(config.schedules)} schedules: {', '.join(each.name for each in config.schedules)}")
+    console.print(f"{counted(len(config.schedules), 'schedule')}: {', '.join(each.name for each in config.schedules)}")
     scheduler = Scheduler(config, [Log()])
     with suppress(asyncio.CancelledError):  # to be stopped is how it ends
         async with AsyncExitStack() as stack:

@@ -6,6 +6,7 @@ from migrator.core.errors import DatabaseAhead, Drifted, Irreversible, ResolveNe
 from migrator.core.history import History
 from migrator.core.revision import Direction, Key
 from migrator.core.run import State
+from migrator.core.wording import counted
 
 UNCHANGED = "Nothing was changed."
 
@@ -55,7 +56,7 @@ def refuse_ahead(history: History, state: State, todo: set[Key]) -> None:
         raise DatabaseAhead(
             f"{run.database} is ahead of these files: {', '.join(str(key) for key in unknown)} "
             f"applied {run.finished_at} by {run.user}@{run.host} from release {run.release or 'unknown'}, no file here",
-            state=UNCHANGED + f" {len(todo)} revision(s) of these files are pending.",
+            state=f"{UNCHANGED} Pending of these files: {counted(len(todo), 'revision')}.",
             hint="Deploy the release that has these files, or take them down first: "
             f"`migrator downgrade {unknown[0]}-1` (the tracker kept their text).",
         )

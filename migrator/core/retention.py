@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from migrator.core.run import Kind, Run, Status
 from migrator.core.runs import live, time_of
+from migrator.core.wording import counted
 
 COLUMNS = ("run_id", "revision", "status", "effect", "kind", "started_at", "finished_at", "log_file", "superseded_by")
 """What must be read of a run to judge it."""
@@ -50,10 +51,10 @@ class Cleaned:
 
     def __str__(self) -> str:
         """Return it in a few words."""
-        wrong = f"; {len(self.errors)} error(s), first: {self.errors[0]}" if self.errors else ""
+        wrong = f"; {counted(len(self.errors), 'error')}, first: {self.errors[0]}" if self.errors else ""
         would = "would be " if self.dry_run else ""
         return (
-            f"{sum(self.runs.values())} run(s) and {self.files} log file(s) {would}deleted, "
+            f"{counted(sum(self.runs.values()), 'run')} and {counted(self.files, 'log file')} {would}deleted, "
             f"{size(self.bytes)} {would}freed, in {self.seconds:.1f} s{wrong}"
         )
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
-from migrator.core.utf8 import readable
+from migrator.core.utf8 import readable, visible
 
 SHOWN_INSTEAD = "***"
 
@@ -90,7 +90,7 @@ class Mask:
         found = self._masked(text)
         if found != text and _FRAME.search(text):
             found = self._masked(_without_literals(text))
-        return readable(found)
+        return visible(readable(found))
 
     def known(self, text: str) -> str:
         """Return the text with the secrets replaced that were learned, and nothing for its form alone."""

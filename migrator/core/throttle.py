@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from migrator.core.duration import seconds
 from migrator.core.errors import ConfigError, UsageError
 from migrator.core.window import Window
+from migrator.core.wording import counted
 
 if TYPE_CHECKING:
     from migrator.core.protocols import Capabilities
@@ -178,7 +179,7 @@ def lagging(worst: Lag | None, limit: float) -> str:
 
 def waiting(count: int, limit: int) -> str:
     """Return what the number of sessions that wait for us means."""
-    return f"{count} >= {limit} session(s) behind a lock of ours" if count >= limit else ""
+    return f"{count} >= {counted(limit, 'session')} behind a lock of ours" if count >= limit else ""
 
 
 def aged(age: float, limit: float) -> str:

@@ -21,10 +21,15 @@ def duration(milliseconds: float | None) -> str:
     return f"{int(whole // 3600)} h {int(whole % 3600 // 60)} min"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: 1 run, 2 runs."""
+    return f"{number:,} {noun}" + "s" * (number != 1)
+
+
 def amount(rows: int, expected: int) -> str:
     """Return how much of a long change is done; `expected` is an estimate, below 0 where there is none."""
     if expected < 0:
-        return f"{rows:,} rows"
+        return counted(rows, "row")
     if rows > expected:
         return f"{rows:,} processed (expected {expected:,})"
     return f"{rows:,} of about {expected:,} ({100 * rows // expected if expected else 100} %)"
@@ -41,7 +46,7 @@ def remaining(estimate: "Estimate") -> str:
 
 def loop_report(loop: Mapping[str, Any]) -> str:
     """Return what one loop of a long change did, from the `progress` of its run."""
-    counts = [f"{loop['rows']:,} rows in {loop['batches']:,} batch{'es' * (loop['batches'] != 1)}"]
+    counts = [f"{counted(loop['rows'], 'row')} in {loop['batches']:,} batch{'es' * (loop['batches'] != 1)}"]
     for name, one, many in (("retries", "retry", "retries"), ("splits", "split", "splits")):
         counts += [f"{loop[name]:,} {one if loop[name] == 1 else many}"] * bool(loop[name])
     counts += [f"{loop['skipped']:,} skipped"] * bool(loop["skipped"])

@@ -17,6 +17,7 @@ from migrator.core.events import (
     Unthrottled,
 )
 from migrator.core.secrets import Mask
+from migrator.core.wording import counted
 from migrator.notifiers._lines import SCRIPTS, cleaned, formatter
 
 
@@ -44,7 +45,7 @@ class Log:
     def __call__(self, event: Event) -> None:
         """Log one event."""
         if isinstance(event, PlanMade):
-            self._logger.info("%d step(s) to run", len(event.plan))
+            self._logger.info("%s to run", counted(len(event.plan), "step"))
         elif isinstance(event, RunStarted):
             self._logger.info("%s %s started (run %s)", event.run.key, event.run.direction, event.run.run_id)
         elif isinstance(event, RunFinished | RunSettled):

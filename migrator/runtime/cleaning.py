@@ -12,6 +12,7 @@ from migrator.core.protocols import Session, Tracker
 from migrator.core.retention import COLUMNS, Cleaned, Judge, Retention
 from migrator.core.run import Run
 from migrator.core.runs import RunFilter, time_of
+from migrator.core.wording import counted
 from migrator.runtime import lease
 from migrator.runtime.deployment import owner_of
 from migrator.runtime.logfiles import LogFiles, NoLog
@@ -97,7 +98,7 @@ class Cleaning:
         if doomed:
             ids = [run.run_id for run in doomed]
             self._runs[name] += len(ids) if self._dry_run else await tracker.delete(ids)
-            self._say(logging.INFO, f"{name}: {len(ids)} run(s), {ids[-1]} to {ids[0]}")
+            self._say(logging.INFO, f"{name}: {counted(len(ids), 'run')}, {ids[-1]} to {ids[0]}")
         doomed.clear()
 
     def _drop_log(self, run: Run) -> bool:

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from migrator.config import Config
 from migrator.core.advice import advised
-from migrator.core.errors import DatabaseError, LockHeld
+from migrator.core.errors import DatabaseError, LockHeld, RunFailed
 from migrator.core.events import DeployBegun, DeployEnded, Event, LockWaiting, PlanMade, RunFinished
 from migrator.core.history import History
 from migrator.core.outcome import Outcome
@@ -28,7 +28,7 @@ from migrator.runtime import directory, lease
 from migrator.runtime.connections import Connections
 from migrator.runtime.failures import Unanswered, answered, has_landed
 from migrator.runtime.notify import Notifiers
-from migrator.runtime.reading import peek, state_in, with_edits
+from migrator.runtime.reading import peek, state_in, timed, with_edits
 from migrator.runtime.runlog import RunLogs
 from migrator.runtime.runner import Runner
 from migrator.runtime.runs import Held, new_id
@@ -122,8 +122,13 @@ class Deployment:
                 full = await with_stored(history, state, trackers) if stored else history
                 plan = self._without_those_asked(make(full, state), held)
                 self.planned(plan, full, state, databases)
-                runs = await self._run(plan, state, held) if run else await self.runner(held).stamp_plan(plan, state)
-                return Outcome(plan, runs, notes(history, state, plan))
+                try:
+                    runs = await (self._run(plan, state, held) if run else self.runner(held).stamp_plan(plan, state))
+                except RunFailed as error:
+                    *done, failed = await timed([*error.done, error.failed], trackers)
+                    error.done, error.failed = tuple(done), failed
+                    raise
+                return Outcome(plan, await timed(runs, trackers), notes(history, state, plan))
         except Unanswered as doubt:
             return await self._ask_again(doubt, history, databases)
 

@@ -27,6 +27,7 @@ from migrator.core.plan import Plan
 from migrator.core.refusals import GIVEN_UP
 from migrator.core.revision import Direction
 from migrator.core.run import Effect, Kind, Run, State, Status
+from migrator.core.wording import counted
 
 
 class Failure(Exception):
@@ -208,7 +209,7 @@ def answered(doubt: Unanswered, state: State) -> Outcome:
     told = f"{doubt.cause.message}; the tracker, read again, says that it is done."
     if len(done) < len(doubt.plan):
         left = len(doubt.plan) - len(done)
-        raise OutcomeUnknown(told, state=f"{len(done)} step(s) are done, {left} were not begun.", hint=again)
+        raise OutcomeUnknown(told, state=f"{counted(len(done), 'step')} done, {left} not begun.", hint=again)
     return Outcome(doubt.plan, done, (told,))
 
 

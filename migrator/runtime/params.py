@@ -1,6 +1,7 @@
 """The parameters of a script: texts from a command line, or values from code, made into its own `Params`."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,9 +11,11 @@ import msgspec
 
 from migrator.core.errors import UsageError
 from migrator.core.revision import Revision, Script
+from migrator.core.utf8 import readable
 from migrator.runtime.calling import guarded
 
 HIDDEN = "***"
+_LARGEST = 2**63
 _SECRET = re.compile(r"passw|secret|token|credential|api_?key|private", re.IGNORECASE)
 _UNCHANGED = "Nothing was changed."
 
@@ -80,9 +83,39 @@ def read(revision: Revision, script: Script, given: Mapping[str, Any]) -> Params
             hint=f"`migrator show {revision.id}` lists them.",
         ) from None
     plain = msgspec.to_builtins(value)
+    for name, each in plain.items():
+        _refuse_unstorable(revision, name, each)
     hidden = {name for name in plain if _SECRET.search(name)}
     shown = {name: HIDDEN if name in hidden else each for name, each in plain.items()}
     return Params(value, shown, plain, frozenset(str(plain[name]) for name in hidden if plain[name]))
+
+
+def _refuse_unstorable(revision: Revision, path: str, value: Any) -> None:
+    """Raise UsageError for what the tracker cannot keep: it is JSON on one kind of database and BSON on the other."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _refuse_unstorable(revision, f"{path}.{key}", key)
+            _refuse_unstorable(revision, f"{path}.{key}", each)
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            _refuse_unstorable(revision, f"{path}[{number}]", each)
+    elif odd := _oddity(value):
+        raise UsageError(
+            f"the parameter {path} of {revision.id} is {odd}, which the tracker cannot keep",
+            state=_UNCHANGED,
+            hint="Give a finite number or a text; a value without a number is null.",
+        )
+
+
+def _oddity(value: Any) -> str:
+    """Return what a value is that cannot be stored, "" for one that can."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+        return "an integer of more than 64 bits"
+    if isinstance(value, str) and readable(value) != value:
+        return "a text with NUL or with what is not UTF-8"
+    return ""
 
 
 def portable(params: Params) -> Params:

@@ -1,16 +1,18 @@
 """What a tracker says of its database, read from it."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 
-from migrator.core.errors import TrackerDamaged
+from migrator.core.errors import MigratorError, TrackerDamaged
 from migrator.core.protocols import Tracker
 from migrator.core.revision import Key, Revision
-from migrator.core.run import Edit, State, merged, state_of
+from migrator.core.run import Edit, Run, State, merged, state_of
+from migrator.core.runs import RunFilter
 from migrator.runtime import directory
 from migrator.runtime.connections import Connections
 
+_TIMES = ("run_id", "started_at", "finished_at")
 PAGE = 100
 """How many texts are in memory at once."""
 
@@ -33,6 +35,24 @@ async def state_in(tracker: Tracker, *, emptied: bool = False) -> State:
     if not state.resumable:
         return state
     return replace(state, controls={key: await tracker.control(run.origin) for key, run in state.resumable.items()})
+
+
+async def timed(runs: Sequence[Run], trackers: Mapping[str, Tracker]) -> tuple[Run, ...]:
+    """Return the runs of a command with the times that the servers gave them; without where one cannot be asked now."""
+    found: dict[str, Run] = {}
+    for name, tracker in trackers.items():
+        ids = tuple(run.run_id for run in runs if run.database == name)
+        if not ids:
+            continue
+        with suppress(MigratorError):  # the work is done, whatever becomes of this question
+            page = await tracker.page(RunFilter(ids=ids), limit=len(ids), columns=_TIMES)
+            found |= {run.run_id: run for run in page}
+    return tuple(
+        replace(run, started_at=seen.started_at, finished_at=seen.finished_at)
+        if (seen := found.get(run.run_id))
+        else run
+        for run in runs
+    )
 
 
 @asynccontextmanager

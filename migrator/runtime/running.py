@@ -18,7 +18,7 @@ from migrator.runtime.connections import Connections
 from migrator.runtime.deployment import Deployment
 from migrator.runtime.failures import Unanswered, has_landed
 from migrator.runtime.params import Params, fields_of, read
-from migrator.runtime.reading import state_in, with_edits
+from migrator.runtime.reading import state_in, timed, with_edits
 from migrator.runtime.requirements import refuse_missing
 from migrator.runtime.runs import Held
 from migrator.runtime.stopping import Stop
@@ -63,7 +63,10 @@ async def run(
         deployment.planned(plan, history, state, reach)
         running = Running(deployment, held, state, scripts, params)
         results = await running.run(chosen, jobs=wanted.jobs, keep_going=wanted.keep_going)
-        every = {**before, **{each.key: each for each in results}}
+        runs = await timed([each.run for each in results if each.run], trackers)
+        times = {run.run_id: run for run in runs}
+        timely = [replace(each, run=each.run and times[each.run.run_id]) for each in results]
+        every = {**before, **{each.key: each for each in timely}}
         return ScriptsOutcome(tuple(every[each.key] for each in wanted.scripts))
 
 

@@ -60,5 +60,5 @@ def test_words() -> None:
     assert remaining(Estimate("ready", 61, 61, 61)) == "1 min 1 s left"
     assert duration(3_600_000 * 2.5) == "2 h 30 min"
     loop = {"name": "rows", "rows": 1, "batches": 1, "retries": 1, "splits": 2, "skipped": 3, "throttled": {"lag": 2.0}}
-    said = "rows: 1 rows in 1 batch, 1 retry, 2 splits, 3 skipped; stood still for 2.0 s (lag 2.0 s)"
+    said = "rows: 1 row in 1 batch, 1 retry, 2 splits, 3 skipped; stood still for 2.0 s (lag 2.0 s)"
     assert loop_report(loop) == said

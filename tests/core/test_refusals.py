@@ -104,7 +104,7 @@ ROWS = [
     Row("edited, then down", LINE, on("aa ab", drifted="ab"), "downgrade -1", Drifted, ["app:ab"]),
     Row("ahead of the files", line("a b"), on("a zz"), "upgrade head", DatabaseAhead,
         ["app is ahead", "app:zz applied 2026-11-20T10:30:00Z by ann@pod-1 from release v7",
-         "1 revision(s) of these files are pending", "`migrator downgrade app:zz-1`"]),
+         "Pending of these files: 1 revision.", "`migrator downgrade app:zz-1`"]),
     Row("ahead with a stored text", [*STORED, revision("c", "b")], on("a b zz"), "upgrade c", DatabaseAhead,
         ["app:zz"]),
     Row("no file and no text, base", line("a b"), on("a zz"), "downgrade base", DatabaseAhead,

@@ -115,8 +115,8 @@ def test_a_report_in_a_few_words() -> None:
     """Runs, files, bytes, time, and the first error."""
     done = Cleaned({"main": 2, "events": 1}, 4, 1_500_000, 0.26, ("x.log cannot be deleted: Permission denied",))
     assert str(done) == (
-        "3 run(s) and 4 log file(s) deleted, 1.5 MB freed, in 0.3 s; "
-        "1 error(s), first: x.log cannot be deleted: Permission denied"
+        "3 runs and 4 log files deleted, 1.5 MB freed, in 0.3 s; "
+        "1 error, first: x.log cannot be deleted: Permission denied"
     )
     assert done.as_dict()["runs"] == {"main": 2, "events": 1}
     assert [size(each) for each in (0, 999, 1000, 10**9, 10**12)] == ["0 B", "999 B", "1.0 kB", "1.0 GB", "1.0 TB"]

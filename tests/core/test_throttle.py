@@ -120,7 +120,7 @@ def test_what_readings_mean() -> None:
     assert lagging(None, 2) == lagging(Lag("replica1", 1.99), 2) == ""
     assert lagging(Lag("replica1", 4.2), 2) == "4.2 s >= 2 s on replica1"
     assert waiting(0, 1) == ""
-    assert waiting(2, 1) == "2 >= 1 session(s) behind a lock of ours"
+    assert waiting(2, 1) == "2 >= 1 session behind a lock of ours"
     assert aged(59.9, 60) == ""
     assert aged(61, 60) == "the oldest is 61.0 s >= 60 s old"
     assert probed(200) == probed(204) == ""

@@ -88,7 +88,7 @@ async def test_a_commit_arrived_and_others_were_left(project: Path, proxy: Proxy
     """Where more was to come, the command ends with 14, and says what is done and what was not begun."""
     with pytest.raises(OutcomeUnknown, match="read again, says that it is done") as caught:
         await upgrade(project, proxy, postgres_url, commit_of(1, Do.CUT_REPLY))
-    assert caught.value.state == "1 step(s) are done, 1 were not begun."
+    assert caught.value.state == "1 step done, 1 not begun."
     assert applied(postgres_url) == ["a1"]
 
 

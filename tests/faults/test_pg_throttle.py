@@ -175,7 +175,7 @@ def test_waiters(change: Change, tmp_path: Path, pooled: bool) -> None:
         gate.open.touch()
         change.done(deployer, "waiters")
     assert {row[0] for row in sql(change.url, "SELECT waiting FROM said")} == {
-        "waiters: 1 >= 1 session(s) behind a lock of ours"
+        "waiters: 1 >= 1 session behind a lock of ours"
     }
 
 

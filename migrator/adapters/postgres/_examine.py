@@ -115,7 +115,7 @@ def _standbys(row: Any) -> list[Finding]:
         Finding(
             "fail",
             "standbys",
-            f"every commit waits for {missing} synchronous standby(s) that are not connected "
+            f"every commit waits for synchronous standbys, of which {missing} more must be connected "
             f"(synchronous_standby_names = {row['standbys']!r})",
             "Start the standby; or change synchronous_standby_names, then SELECT pg_reload_conf().",
         )
