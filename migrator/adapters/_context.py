@@ -116,11 +116,9 @@ class ContextBase:
 
         settings = Settings(target, max_rows, max_bytes, max_rows_per_second)
         given = throttle or {}
-        loop = self.tools.batches(
+        return self.tools.batches(
             walk, ledger, name=name, settings=settings, on_error=on_error, throttle=given, workers=workers
         )
-        self.touched = True  # only now: what cannot be meant leaves nothing behind
-        return loop
 
     async def only_read(self) -> None:
         """From here on refuse what would be written outside of a batch, where the database can."""

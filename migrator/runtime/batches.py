@@ -7,8 +7,8 @@ Here is the order of it, and the time.
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from types import TracebackType
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from migrator.core.batch import Batch as ScriptBatch
 from migrator.core.batch import Checkpoint, FailedRow, Ledger, Page, Settings, Walk
-from migrator.core.errors import DatabaseError, RowFailed, UsageError
+from migrator.core.errors import ConnectionLost, DatabaseError, OutcomeUnknown, RowFailed, UsageError
 from migrator.core.events import BatchDone, Event, LoopBegun
 from migrator.core.failing import Next, after, pause
 from migrator.core.pace import LIMIT, Pace
-from migrator.core.protocols import Adapter, Databases, Lock
+from migrator.core.protocols import Adapter, Context, Databases, Lock
 from migrator.core.revision import Function
 from migrator.core.run import Run
 from migrator.core.secrets import Mask
@@ -57,6 +57,7 @@ class Around:
     failures: Callable[[str], Awaitable[Sequence[FailedRow]]]
     kept: Callable[[str], Awaitable[Sequence[Checkpoint]]]
     function: Function
+    context: Context
     params: "Params"
     work: "Callable[[], Place]"
     stop: Stop
@@ -227,7 +228,18 @@ class Loop:
 
     async def move(self, **changes: Any) -> None:
         """Write the checkpoint by itself."""
-        await self._put(replace(self.checkpoint, **changes))
+        with self.ours():
+            await self._put(replace(self.checkpoint, **changes))
+
+    @contextmanager
+    def ours(self) -> Iterator[None]:
+        """Do something that is no change of the script's."""
+        context = self.around.context
+        before = context.touched
+        try:
+            yield
+        finally:
+            context.touched = before
 
     async def _put(self, new: Checkpoint, failed: Callable[[], Awaitable[None]] | None = None) -> None:
         """Write a checkpoint, together with what `failed` writes."""
@@ -279,7 +291,8 @@ class Loop:
 
     async def _walk(self) -> AsyncIterator["Batch"]:
         skipped = await self.skipped_before()
-        await self._claim(reopen=bool(skipped))
+        with self.ours():
+            await self._claim(reopen=bool(skipped))
         if not self.checkpoint.done:
             await self.watch.start()
         if skipped:
@@ -377,7 +390,7 @@ class Batch:
         self._next = loop.checkpoint
         self.first, self.last, self.size = page.first, page.last, page.size
         self.where, self.args = page.where, page.args
-        self.entered = False
+        self.entered = self._touched = False
         self.error: Exception | None = None
 
     def check_entered(self) -> None:
@@ -394,6 +407,7 @@ class Batch:
         if self.entered:
             raise UsageError(f"a batch of {loop.name} was entered twice", hint="Enter each batch once.")
         self.entered = True
+        self._touched = loop.around.context.touched
         for tries in count(1):
             self._next = loop.following(page, tries - 1)
             loop.began()
@@ -414,6 +428,8 @@ class Batch:
             await self._open.__aexit__(kind, error, trace)
         except Exception as raised:  # noqa: BLE001 - judged below, and raised again where it ends the loop
             failure = raised if error is None or isinstance(error, Exception) else error
+        in_doubt = isinstance(failure, ConnectionLost | OutcomeUnknown)
+        self._loop.around.context.touched = failure is None or in_doubt or self._touched
         if failure is None:
             self._loop.committed(self._page, self._next)
             return False

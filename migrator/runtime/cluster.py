@@ -235,6 +235,7 @@ async def _slice(config: Config, run: Run, params: Params, name: str, number: in
                 failures=session.tracker.failures,
                 kept=session.tracker.checkpoints,
                 function=function,
+                context=context,
                 params=arrived(script, params),
                 work=lambda: here,
                 stop=Stop(),

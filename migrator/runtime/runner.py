@@ -305,6 +305,7 @@ class Runner:
             failures=held.session.tracker.failures,
             kept=held.session.tracker.checkpoints,
             function=function,
+            context=context,
             params=work.params,
             work=self._slices,
             stop=self._stop,

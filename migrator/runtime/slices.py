@@ -66,6 +66,7 @@ class Slices:
         """Do nothing: each slice lets go of its own."""
 
     async def _run(self) -> AsyncIterator[Batch]:
+        touched = self._around.context.touched
         numbers = await self._slices()
         await self._look()
         self._before = self.checkpoint.rows
@@ -81,8 +82,10 @@ class Slices:
         finally:
             looking.cancel()
             await asyncio.wait([looking])
+            self._around.context.touched = True  # unless it is seen below that no batch was done
             with suppress(DatabaseError):
                 await self._look()
+                self._around.context.touched = touched or bool(self.checkpoint.batches or self.checkpoint.skipped)
         for batch in _NOTHING:
             yield batch
 
@@ -196,11 +199,11 @@ async def here(around: Around, workers: int) -> AsyncIterator[Work]:
     around.adapter.make_room(workers, more=True)
 
     async def work(name: str, number: int, parts: int) -> None:
-        own = replace(around, publish=lambda _: None, stop=Stop())
         async with (
             around.adapter.session(under=around.lock) as session,
             session.step(around.run, timeout=0.0, databases=around.databases) as context,
         ):
+            own = replace(around, publish=lambda _: None, stop=Stop(), context=context)
             await perform(own, context, name, number, parts)
 
     yield work

@@ -160,7 +160,7 @@ def test_an_end_in_the_middle(long: Project, number: signal.Signals) -> None:
         assert result.exit_code == 130, result
         done = checkpoint(url)["rows"]
         assert f"Done and kept: {done:,} of about {ROWS:,} rows" in result.stderr
-        assert "Run `migrator upgrade main:head` again; it goes on at the checkpoint." in result.stderr
+        assert "Run `migrator upgrade main:head` again; it continues at the checkpoint." in result.stderr
         assert [(run["status"], run["effect"]) for run in runs(url)][-1] == ("failed", "partial")
         assert (long.states()["a2"], change(long)["standing"]) == ("interrupted", "interrupted")
     done = checkpoint(url)["rows"]
@@ -180,7 +180,7 @@ def test_a_downgrade_goes_on_too(long: Project) -> None:
     child = long.start("downgrade", "-1", env=SLOW)
     until(lambda: sql(url, "SELECT 1 FROM rows WHERE n = 0 LIMIT 1") or not child.runs(), "a batch is done")
     child.send(signal.SIGTERM)
-    assert "`migrator downgrade main:-1` again" in child.wait(10).stderr
+    assert "`migrator downgrade main:a2-1` again" in child.wait(10).stderr
     assert "migrator downgrade main:a2-1" in long.good("status").stdout
     assert "goes on at" in long.good("downgrade", "-1").stdout
     assert [tuple(row) for row in sql(url, "SELECT min(n), max(n) FROM rows")] == [(0, 0)]
@@ -269,12 +269,14 @@ def test_the_file_changed_between_two_attempts(long: Project) -> None:
         child.send(signal.SIGTERM)
         child.wait()
     path = long.revisions("main") / "a2.py"
-    path.write_text(path.read_text() + "\n# better\n")
+    before = "async def upgrade(ctx: Context):\n"
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, f"{before}    better = True\n"))
     error = long.run("upgrade", "head", "--json").error()
     assert (error["type"], error["exit_code"]) == ("Drifted", 15)
     run = runs(long.urls["main"])[-1]["run_id"]
     assert f"`migrator resolve {run} --retry" in error["hint"]
-    long.good("resolve", run, "--retry", "--reason", "only a comment")
+    long.good("resolve", run, "--retry", "--reason", "only a constant")
     assert "goes on at" in long.good("upgrade", "head").stdout
     assert once(long.urls["main"])
 
@@ -286,7 +288,7 @@ def test_nothing_under_a_half_done_change_goes_down(long: Project) -> None:
         child.wait()
     error = long.run("downgrade", "-1", "--json").error()
     assert (error["type"], error["exit_code"]) == ("ResolveNeeded", 14)
-    assert "main:a2 (Title of a2) stands on what is to go down" in error["message"]
+    assert "main:a2 (Title of a2) depends on what is to go down" in error["message"]
     run = runs(long.urls["main"])[-1]["run_id"]
     long.good("resolve", run, "--mark-rolled-back", "--reason", "its table goes with it")
     long.good("downgrade", "-1")

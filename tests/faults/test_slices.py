@@ -18,7 +18,8 @@ from tests.acceptance._project import Project
 from tests.faults.deployer import until
 
 ROWS = 6000
-SLOW, BROKEN = "SELECT pg_sleep(0.02)", "SELECT 1/0"
+SLOW = "SELECT pg_sleep(0.02)"
+BROKEN = "SELECT 1/0"
 BODY = """
 import json, pathlib
 knobs = json.loads(pathlib.Path({knobs!r}).read_text())
@@ -86,7 +87,8 @@ def test_slices_that_were_not_all_written(project: Project) -> None:
     """Where a crash left out the first slices, what they would have held is one slice, and nothing is missed."""
     change(project, workers=4, more=BROKEN)
     assert project.run("upgrade", "head").exit_code == 1
-    sql(project.urls["main"], "DELETE FROM script_run_checkpoint WHERE slice < 2")
+    killed = "UPDATE script_run_tracker SET effect = 'partial' WHERE revision = 'b2'"  # as its settling would say
+    sql(project.urls["main"], killed, "DELETE FROM script_run_checkpoint WHERE slice < 2")
     change(project, workers=4)
     project.good("upgrade", "head")
     assert counts(project) == [(1, ROWS)]
@@ -101,6 +103,15 @@ def test_a_write_outside(project: Project) -> None:
     assert "read-only" in result.stderr
     assert sql(project.urls["main"], "SELECT count(*) FROM evidence")[0][0] == 1, "once, by the step itself"
     assert counts(project) == [(0, ROWS)]
+
+
+def test_more_slices_than_the_pool_has_connections(project: Project) -> None:
+    """Slices do not wait for a connection that another of them has: the pool makes room for them."""
+    text = project.toml.read_text().replace("[databases.main]", '[databases.main]\npool = 2\nconnect_timeout = "1s"')
+    project.toml.write_text(text, "utf-8")
+    change(project, workers=4, more=SLOW)
+    project.good("upgrade", "head")
+    assert counts(project) == [(1, ROWS)]
 
 
 def test_one_slice_fails(project: Project) -> None:
