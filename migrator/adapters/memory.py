@@ -36,6 +36,7 @@ from migrator.core.url import Url
 
 if TYPE_CHECKING:
     from migrator.adapters._journal import MemoryJournal
+    from migrator.core.stats import Total
 
 KIND = "memory"
 SCHEMES = ("memory",)
@@ -122,6 +123,12 @@ class _Tracker:
         rows = sorted((self._place.rows or {}).values(), key=lambda run: run.run_id, reverse=True)
         found = [run for run in rows if (not after or run.run_id < after) and wanted.matches(run)][:limit]
         return [deepcopy(run) if "source" in columns else replace(deepcopy(run), source="") for run in found]
+
+    async def totals(self, wanted: RunFilter) -> "list[Total]":
+        from migrator.core.stats import totals
+
+        self._check_version()
+        return totals(run for run in (self._place.rows or {}).values() if wanted.matches(run))
 
     async def delete(self, run_ids: Sequence[str]) -> int:
         rows = self._place.rows or {}

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from migrator.core.run import Run, Status
-
-COLUMNS = ("run_id", "revision", "status", "started_at")
-"""What must be read of a run to count it."""
+from migrator.core.run import Status
+from migrator.core.stats import Total
 
 
 @dataclass
@@ -17,12 +15,11 @@ class Days:
     done: dict[str, int] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
 
-    def add(self, run: Run) -> None:
-        """Count a run; one that has not ended is neither."""
-        counts = {Status.FAILED: self.failed, Status.PENDING: None}.get(run.status, self.done)
+    def add(self, total: Total) -> None:
+        """Count runs; those that have not ended are neither."""
+        counts = {Status.FAILED: self.failed, Status.PENDING: None}.get(total.status, self.done)
         if counts is not None:
-            day = run.started_at[:10]
-            counts[day] = counts.get(day, 0) + 1
+            counts[total.day] = counts.get(total.day, 0) + total.runs
 
     def since(self, first: date, days: int) -> Mapping[date, tuple[int, int]]:
         """Return done and failed of so many days from the first on, also of those on which nothing ran."""

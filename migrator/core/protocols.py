@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from migrator.core.forecast import Sampling
     from migrator.core.journal import Journal
     from migrator.core.schedule import Firing
+    from migrator.core.stats import Total
     from migrator.core.throttle import Signals
 
 
@@ -195,6 +196,11 @@ class Tracker(Protocol):
 
         Ids sort by time, so that the last id of a page asks for the next one. Only `columns` are read; the other
         fields of these runs mean nothing. [] where there is no tracker. Raises TrackerNewer.
+        """
+
+    async def totals(self, wanted: RunFilter) -> "list[Total]":
+        """Return how many runs there are of each sort, superseded ones too, counted by the server. [] where there is
+        no tracker. `core.stats.totals` says exactly what belongs together. Raises TrackerNewer.
         """
 
     async def delete(self, run_ids: Sequence[str]) -> int:

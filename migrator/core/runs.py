@@ -73,9 +73,14 @@ class RunPage:
 
 def standing(run: Run, *, owned: bool) -> str:
     """Return how a run stands: a pending one is running while somebody holds the lock, and else interrupted."""
-    if run.status is Status.PENDING:
+    return standing_of(run.status, owned=owned)
+
+
+def standing_of(status: Status, *, owned: bool) -> str:
+    """Return how runs of a status stand."""
+    if status is Status.PENDING:
         return RUNNING if owned else INTERRUPTED
-    return str(run.status)
+    return str(status)
 
 
 def statuses_of(words: Iterable[str], *, owned: bool) -> frozenset[Status]:

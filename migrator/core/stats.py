@@ -1,16 +1,14 @@
-"""What many runs come to: how they ended, how long they took, and why they failed. One pass, run by run."""
+"""What many runs come to: how they ended, how long they took, and why they failed. Added up from totals."""
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from migrator.core.revision import Key
 from migrator.core.run import Kind, Run, Status
-from migrator.core.runs import INTERRUPTED, RUNNING
-
-COLUMNS = ("run_id", "revision", "title", "kind", "status", "reason", "started_at", "duration_ms", "result")
-"""What must be read of a run to count it."""
+from migrator.core.runs import INTERRUPTED, RUNNING, standing_of
 
 _NO_WORK = (Kind.STAMP, Kind.RESOLVE, Kind.VERIFY)
 """Runs that changed nothing, and whose time would make the others look quicker than they are."""
@@ -51,25 +49,69 @@ class Statistics:
         return {"all": asdict(self.all), "scripts": scripts, "months": months, "failures": dict(self.failures)}
 
 
+@dataclass(frozen=True)
+class Total:
+    """Runs of one database that are alike: those of one revision, kind, status, day of their start (UTC, as
+    2026-11-20), and class of error, "" for a run that did not fail.
+
+    `newest` is the id of the last of them, `spent` are their durations in milliseconds as far as they are known.
+    """
+
+    revision: str
+    title: str
+    kind: Kind
+    status: Status
+    day: str
+    error: str
+    runs: int
+    newest: str
+    spent: Sequence[float]
+
+
+def totals(runs: Iterable[Run]) -> list[Total]:
+    """Return what `Tracker.totals` answers for these runs."""
+    alike: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        error = error_class(run) if run.status is Status.FAILED else ""
+        key = run.revision, run.title, run.kind, run.status, run.started_at[:10], error
+        alike.setdefault(key, []).append(run)
+    return [_total(found) for found in alike.values()]
+
+
+def _total(runs: Sequence[Run]) -> Total:
+    first = runs[0]
+    return Total(
+        revision=first.revision,
+        title=first.title,
+        kind=first.kind,
+        status=first.status,
+        day=first.started_at[:10],
+        error=error_class(first) if first.status is Status.FAILED else "",
+        runs=len(runs),
+        newest=max(run.run_id for run in runs),
+        spent=[run.duration_ms for run in runs if run.duration_ms is not None],
+    )
+
+
 class Counting:
-    """Counts runs, in any order. Memory holds one number for each run that did its work, three times."""
+    """Adds totals up, in any order. Memory holds one number for each run that did its work, three times."""
 
     def __init__(self) -> None:
         self._all = _Group()
         self._scripts: dict[str, _Group] = {}
         self._months: dict[str, _Group] = {}
         self._failures = Counter[str]()
-        self._titles: dict[str, str] = {}
+        self._titles: dict[str, tuple[str, str]] = {}
 
-    def add(self, run: Run, standing: str) -> None:
-        """Count one run, which stands so (`core.runs.standing`)."""
-        key = str(run.key)
-        self._titles.setdefault(key, run.title)
-        month = self._months.setdefault(run.started_at[:7], _Group())
+    def add(self, database: str, total: Total, *, owned: bool) -> None:
+        """Count runs of a database; `owned` says whether its lock is held."""
+        key = str(Key(database, total.revision))
+        self._titles[key] = max(self._titles.get(key, ("", "")), (total.newest, total.title))
+        month = self._months.setdefault(total.day[:7], _Group())
         for group in (self._all, self._scripts.setdefault(key, _Group()), month):
-            group.add(run, standing)
-        if run.status is Status.FAILED:
-            self._failures[error_class(run)] += 1
+            group.add(total, owned=owned)
+        if total.status is Status.FAILED:
+            self._failures[total.error] += total.runs
 
     def result(self) -> Statistics:
         """Return what was counted: scripts by name, months in order, the most frequent failures first."""
@@ -78,7 +120,7 @@ class Counting:
             {key: self._scripts[key].sum() for key in sorted(self._scripts)},
             {month: self._months[month].sum() for month in sorted(self._months)},
             dict(sorted(self._failures.items(), key=lambda each: (-each[1], each[0]))),
-            self._titles,
+            {key: title for key, (_, title) in self._titles.items()},
         )
 
 
@@ -87,11 +129,10 @@ class _Group:
         self._words = Counter[str]()
         self._spent = array("d")
 
-    def add(self, run: Run, standing: str) -> None:
-        self._words[standing] += 1
-        worked = run.kind not in _NO_WORK and run.status in (Status.SUCCESS, Status.ROLLED_BACK)
-        if worked and run.duration_ms is not None:
-            self._spent.append(run.duration_ms)
+    def add(self, total: Total, *, owned: bool) -> None:
+        self._words[standing_of(total.status, owned=owned)] += total.runs
+        if total.kind not in _NO_WORK and total.status in (Status.SUCCESS, Status.ROLLED_BACK):
+            self._spent.extend(total.spent)
 
     def sum(self) -> Sum:
         average = round(sum(self._spent) / len(self._spent), 3) if self._spent else None

@@ -19,10 +19,10 @@ from migrator.runtime.logfiles import LogFiles, NoLog
 from migrator.runtime.runlog import RunLogs, own_log
 
 CHORE = "cleanup"
-BATCH = 100
+BATCH = 1000
 """How many runs go in one commit, their log files first."""
 
-PAGE = 500
+PAGE = 5000
 TOLD = 20
 """How many errors are told in full."""
 

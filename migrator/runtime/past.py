@@ -11,7 +11,7 @@ from migrator.config import Config
 from migrator.core.errors import AmbiguousTarget, PlanRefused, TargetNotFound
 from migrator.core.protocols import Holder, Session
 from migrator.core.run import COLUMNS, Kind, Run, Status
-from migrator.core.runs import RunFilter, RunPage, live, standing, statuses_of
+from migrator.core.runs import RunFilter, RunPage, live, statuses_of
 from migrator.runtime.connections import Connections
 from migrator.runtime.logfiles import LogFiles, NoLog
 
@@ -164,7 +164,6 @@ class Past:
     ) -> "Statistics":
         """Return what the runs that the trackers still have come to; `wanted` and `words` narrow them as in `runs`."""
         from migrator.core import stats
-        from migrator.runtime.cleaning import walk
 
         counting, asked, wanted = stats.Counting(), tuple(words), wanted or RunFilter()
         for name in self._scope(databases):
@@ -174,22 +173,19 @@ class Past:
                 if asked and not statuses:
                     continue
                 narrowed = replace(wanted, statuses=statuses) if asked else wanted
-                async for page in walk(session.tracker, stats.COLUMNS, narrowed):
-                    for run in page:
-                        counting.add(run, standing(run, owned=owned))
+                for total in await session.tracker.totals(narrowed):
+                    counting.add(name, total, owned=owned)
         return counting.result()
 
     async def days(self, since: str, databases: Sequence[str] = ()) -> "Days":
         """Return how the runs of each day since then ended."""
         from migrator.core import days
-        from migrator.runtime.cleaning import walk
 
         counted = days.Days()
         for name in self._scope(databases):
             async with self._session(name) as session:
-                async for page in walk(session.tracker, days.COLUMNS, RunFilter(since=since)):
-                    for run in page:
-                        counted.add(run)
+                for total in await session.tracker.totals(RunFilter(since=since)):
+                    counted.add(total)
         return counted
 
     async def firings(self) -> "list[Firing]":

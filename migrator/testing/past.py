@@ -13,6 +13,7 @@ from migrator.core.protocols import Adapter, Session
 from migrator.core.revision import Direction
 from migrator.core.run import COLUMNS, Effect, Run, Status
 from migrator.core.runs import LISTED, RunFilter
+from migrator.core.stats import Total, totals
 from migrator.testing._place import Place
 
 EVERYTHING = RunFilter()
@@ -220,3 +221,33 @@ async def test_what_is_kept_of_a_long_change_goes_with_its_last_run(place: Place
     assert await session.tracker.delete(["01c"]) == 1
     assert (await session.tracker.control("01a")).by == ""
     assert place.kept("01a") == 0
+
+
+async def test_totals(place: Place, session: Session) -> None:
+    """The server counts what the function of the core counts run by run, whatever narrows the runs."""
+    tracker = session.tracker
+    assert await tracker.totals(RunFilter(script="nothing")) == []
+    for number, revision in enumerate(("aa11", "aa11", "bb22", "cc33")):
+        run = place.run(revision=revision, title=f"{revision} {number}", run_id=f"01{number}")
+        await tracker.start(run)
+        if number % 2:
+            result = {"error_class": "DeadlockDetectedError"} if revision == "aa11" else {"log": ["x"]}
+            await tracker.finish(place.failed(run, reason="" if revision == "cc33" else "error", result=result))
+        else:
+            await tracker.finish(place.done(run))
+    await tracker.start(place.run(revision="dd44", run_id="019"))
+    for wanted in (
+        RunFilter(),
+        RunFilter(script="aa"),
+        RunFilter(statuses=frozenset({Status.FAILED})),
+        RunFilter(since="2999-01-01T00:00:00+00:00"),
+    ):
+        runs = await tracker.page(wanted)
+        found = await tracker.totals(wanted)
+        assert _sorted(found) == _sorted(totals(runs))
+        assert sum(each.runs for each in found) == len(runs)
+
+
+def _sorted(found: list[Total]) -> list[Total]:
+    exact = [replace(each, spent=[round(value, 2) for value in sorted(each.spent)]) for each in found]
+    return sorted(exact, key=repr)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.core.run import Kind, Run, Status
-from migrator.core.stats import Counting, error_class, quantiles
+from migrator.core.stats import Counting, error_class, quantiles, totals
 
 TIMES = st.lists(st.floats(0, 1e9, allow_nan=False), min_size=2, max_size=200)
 
@@ -15,6 +15,12 @@ TIMES = st.lists(st.floats(0, 1e9, allow_nan=False), min_size=2, max_size=200)
 def run(status: Status = Status.SUCCESS, **fields: object) -> Run:
     fields = {"revision": "a1", "started_at": "2026-11-20T10:30:00.000Z", **fields}
     return Run(run_id="1", database="main", title="Title", status=status, **fields)  # type: ignore[arg-type]
+
+
+def count(counting: Counting, *runs: Run, owned: bool = False) -> None:
+    """Add runs up, as a tracker counts them."""
+    for total in totals(runs):
+        counting.add("main", total, owned=owned)
 
 
 @given(TIMES)
@@ -33,12 +39,12 @@ def test_quantiles_of_little() -> None:
 def test_counts() -> None:
     """Every way to stand is counted, all together, by script and by month; only work that was done has a time."""
     counting = Counting()
-    counting.add(run(duration_ms=10.0), "success")
-    counting.add(run(Status.ROLLED_BACK, duration_ms=30.0), "rolled_back")
-    counting.add(run(Status.FAILED, duration_ms=999.0, reason="timeout"), "failed")
-    counting.add(run(duration_ms=0.1, kind=Kind.STAMP, revision="b2"), "success")
-    counting.add(run(Status.PENDING, revision="b2", started_at="2026-10-01T00:00:00.000Z"), "running")
-    counting.add(run(Status.PENDING, revision="b2"), "interrupted")
+    count(counting, run(duration_ms=10.0))
+    count(counting, run(Status.ROLLED_BACK, duration_ms=30.0))
+    count(counting, run(Status.FAILED, duration_ms=999.0, reason="timeout"))
+    count(counting, run(duration_ms=0.1, kind=Kind.STAMP, revision="b2"))
+    count(counting, run(Status.PENDING, revision="b2", started_at="2026-10-01T00:00:00.000Z"), owned=True)
+    count(counting, run(Status.PENDING, revision="b2"))
     found = counting.result()
     assert (found.all.total, found.all.success, found.all.failed, found.all.rolled_back) == (6, 2, 1, 1)
     assert (found.all.running, found.all.interrupted) == (1, 1)
@@ -59,7 +65,7 @@ def test_classes_of_errors() -> None:
         {"reason": "interrupted", "result": {"log": ["x"]}},
         {},
     ):
-        counting.add(run(Status.FAILED, **fields), "failed")
+        count(counting, run(Status.FAILED, **fields))
     assert list(counting.result().failures.items()) == [
         ("verify_failed", 2),
         ("DeadlockDetectedError", 1),

@@ -11,6 +11,7 @@ from migrator.core.errors import PlanRefused
 from migrator.core.plan import Plan, Step
 from migrator.core.revision import Direction, Header, Revision
 from migrator.core.run import Effect, Kind, Run, Status
+from migrator.core.stats import totals
 from migrator.dashboard import _words
 from migrator.dashboard._drawn import Rail, Row, graph, rounded, strip
 from migrator.dashboard._page import STATIC
@@ -60,7 +61,9 @@ def test_a_strip_of_days() -> None:
         ("20", Status.ROLLED_BACK),
         ("20", Status.PENDING),
     ):
-        days.add(Run(run_id="r", database="main", revision="a", status=status, started_at=f"2026-11-{day}T10:00:00Z"))
+        run = Run(run_id="r", database="main", revision="a", status=status, started_at=f"2026-11-{day}T10:00:00Z")
+        (total,) = totals([run])
+        days.add(total)
     columns, most = strip(days.since(first, 3), 300, 100)
     assert most == 2
     assert [(each.done, each.failed) for each in columns] == [(1, 1), (0, 0), (1, 0)]

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from migrator.core.revision import Direction
 from migrator.core.run import COLUMNS, Effect, Kind, Run, Status
 from migrator.core.runs import RunFilter, time_of
 from migrator.core.schedule import Firing
+
+if TYPE_CHECKING:
+    from migrator.core.stats import Total
 
 TRACKER = "script_run_tracker"
 LOCK = "script_run_lock"
@@ -81,6 +84,36 @@ def asked(wanted: RunFilter, after: str) -> dict[str, Any]:
     ]
     conditions = [each for each in found if all(each.values())]
     return {"$and": conditions} if conditions else {}
+
+
+def counted(wanted: RunFilter) -> list[dict[str, Any]]:
+    """Return the pipeline that counts the runs that are asked for, by sort."""
+    failed = {"$eq": ["$status", str(Status.FAILED)]}
+    said = {"$cond": [{"$in": [{"$ifNull": ["$result.error_class", ""]}, [""]]}, "$reason", "$result.error_class"]}
+    sort = {name: f"${name}" for name in ("revision", "title", "kind", "status")}
+    day = {"$dateToString": {"date": "$started_at", "format": "%Y-%m-%d", "onNull": ""}}
+    sums = {"runs": {"$sum": 1}, "newest": {"$max": "$_id"}, "spent": {"$push": "$duration_ms"}}
+    key = {**sort, "day": day, "error": {"$cond": [failed, said, ""]}}
+    return [{"$match": asked(wanted, "")}, {"$group": {"_id": key, **sums}}]
+
+
+def total_of(row: Mapping[str, Any]) -> "Total":
+    """Return what `counted` gives as a total."""
+    from migrator.core.stats import Total
+
+    sort = row["_id"]
+    status = Status(sort["status"])
+    return Total(
+        revision=sort["revision"],
+        title=sort.get("title") or "",
+        kind=Kind(sort["kind"]),
+        status=status,
+        day=sort["day"],
+        error=(sort.get("error") or "unknown") if status is Status.FAILED else "",
+        runs=row["runs"],
+        newest=row["newest"],
+        spent=[each for each in row["spent"] if each is not None],
+    )
 
 
 def projected(columns: Sequence[str]) -> dict[str, int]:

@@ -8,7 +8,7 @@ counter in it, so that a write with an old fence and a takeover can never both h
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pymongo
 from pymongo import ReturnDocument
@@ -25,10 +25,12 @@ from migrator.adapters.mongo._rows import (
     TRACKER,
     VERSION,
     asked,
+    counted,
     document,
     firing_of,
     projected,
     run_of,
+    total_of,
 )
 from migrator.adapters.mongo._work import SHORT, Documents, Work
 from migrator.core.errors import ConnectionLost, StatementTimeout, TrackerDamaged, TrackerRefused
@@ -37,6 +39,9 @@ from migrator.core.revision import Direction
 from migrator.core.run import EFFECTS, TRANSITIONS, Effect, Kind, Run, Status
 from migrator.core.runs import LISTED, RunFilter
 from migrator.core.schedule import Firing
+
+if TYPE_CHECKING:
+    from migrator.core.stats import Total
 
 LIVE = {"superseded_by": ""}
 RULES = frozenset({"one_pending", "one_success"})
@@ -141,6 +146,14 @@ class MongoTracker(Changes):
                 return []
             found = self._rows.find(asked(wanted, after), projected(columns)).sort("_id", -1).limit(limit)
             return [run_of(row, self._name) async for row in found]
+
+    async def totals(self, wanted: RunFilter) -> list["Total"]:
+        """Return how many runs there are of each sort."""
+        with self._told("count the runs"):
+            if not self._exists():
+                return []
+            found = await self._rows.aggregate(counted(wanted), allowDiskUse=True)
+            return [total_of(row) async for row in found]
 
     async def delete(self, run_ids: Sequence[str]) -> int:
         """Delete those of these runs that are not live."""

@@ -1,12 +1,15 @@
 """A row of the tracker as a run, and a filter of runs as the values of its query."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from migrator.adapters.postgres._queries import decoded
 from migrator.core.revision import Direction
 from migrator.core.run import COLUMNS, Effect, Kind, Run, Status
 from migrator.core.runs import RunFilter
+
+if TYPE_CHECKING:
+    from migrator.core.stats import Total
 
 _JSON = ("params", "progress", "cursor", "result")
 _TIMES = ("started_at", "finished_at")
@@ -54,6 +57,14 @@ def run_of(database: str, row: Any) -> Run:
         elif name in _TIMES:
             values[name] = value or ""
     return Run(database=database, **values)
+
+
+def total_of(row: Any) -> "Total":
+    """Return a row of the query `totals`."""
+    from migrator.core.stats import Total
+
+    values = dict(row)
+    return Total(**{**values, "kind": Kind(values["kind"]), "status": Status(values["status"])})
 
 
 def _beginning(text: str) -> str | None:

@@ -8,7 +8,7 @@ import asyncpg
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._place import TRACKER, Copies, Place, copies, find, refuse_newer
 from migrator.adapters.postgres._queries import VERSION, Queries
-from migrator.adapters.postgres._rows import asked, run_of, selected
+from migrator.adapters.postgres._rows import asked, run_of, selected, total_of
 from migrator.core.errors import DatabaseError, StatementFailed, TrackerDamaged, TrackerRefused, TransactionEscaped
 from migrator.core.protocols import TrackerPlace
 from migrator.core.revision import Direction
@@ -18,6 +18,10 @@ from migrator.core.schedule import Firing
 
 if TYPE_CHECKING:
     from migrator.core.batch import Checkpoint, Control, FailedRow
+    from migrator.core.stats import Total
+
+COUNTING = 120.0
+"""Seconds that counting all runs may take."""
 
 _REFUSED, _LOST = '"0 runs: refused"', '"0 runs: lost"'
 """In the message of the error that `start` and `finish` make where they write nothing; see queries.sql."""
@@ -147,6 +151,14 @@ class PostgresTracker:
             return []
         await self._check_version()
         return [run_of(self._name, row) for row in await self._selected("page", asked(wanted, after, limit), columns)]
+
+    async def totals(self, wanted: RunFilter) -> "list[Total]":
+        """Return how many runs there are of each sort."""
+        if not self._readable:
+            return []
+        await self._check_version()
+        text = self.queries.text("totals", asked(wanted, "", 0))
+        return [total_of(row) for row in await self._link.fetch(text, (), "count the runs", limit=COUNTING)]
 
     async def delete(self, run_ids: Sequence[str]) -> int:
         """Delete those of these runs that are not live, and commit."""

@@ -161,6 +161,26 @@ SELECT {columns}
  ORDER BY run_id DESC
  LIMIT :limit
 
+-- name: totals
+-- The runs that are asked for, counted: one row for each sort of them.
+SELECT revision, title, kind, status,
+       coalesce(pg_catalog.to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), '') AS day,
+       CASE WHEN status = 'failed' THEN coalesce(nullif(result ->> 'error_class', ''), nullif(reason, ''), 'unknown')
+            ELSE '' END AS error,
+       count(*) AS runs, max(run_id) AS newest,
+       coalesce(array_agg(duration_ms::float8) FILTER (WHERE duration_ms IS NOT NULL), '{}') AS spent
+  FROM {tracker}
+ WHERE (:run::text IS NULL OR run_id LIKE :run)
+   AND (:ids::text[] IS NULL OR run_id = ANY (:ids::text[]))
+   AND (:script::text IS NULL OR revision LIKE :script)
+   AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
+   AND (:direction::text IS NULL OR direction = :direction)
+   AND (:user::text IS NULL OR "user" = :user)
+   AND (:host::text IS NULL OR host = :host)
+   AND (:since::timestamptz IS NULL OR started_at >= :since::timestamptz)
+   AND (:until::timestamptz IS NULL OR started_at < :until::timestamptz)
+ GROUP BY 1, 2, 3, 4, 5, 6
+
 -- name: delete
 -- Runs go, but none that is live; and what is kept of long changes of which no run is left.
 WITH gone AS (
