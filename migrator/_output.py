@@ -49,6 +49,11 @@ def install() -> None:
     os.register_at_fork(after_in_child=_restore)  # a forked child has no such threads
 
 
+def is_installed() -> bool:
+    """Return whether stdout and stderr of this process are ours."""
+    return bool(_installed)
+
+
 def finish() -> None:
     """Wait until everything is written, or cannot be: as long as it takes, or PATIENCE after a change."""
     for queue in _installed:

@@ -61,6 +61,7 @@ class Console:
         """Open the Migrator for a command that runs scripts: with the log, and this console to hear of its events."""
         import msgspec
 
+        from migrator.cli._printed import aside
         from migrator.notifiers.log import Log, configure
         from migrator.runtime import watchdog
         from migrator.runtime.migrator import Migrator
@@ -77,7 +78,8 @@ class Console:
             from migrator.cli._progress import Progress
 
             notifiers.append(Progress(self.mask))
-        with _output.working(), watchdog.may_end(self.end_process):
+        printed = aside(self.mask, everything=self.as_json)
+        with _output.working(), watchdog.may_end(self.end_process), printed:
             async with Migrator.open(config, notifiers) as migrator:
                 yield migrator
 

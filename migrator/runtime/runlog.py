@@ -255,6 +255,11 @@ def _nothing() -> None:
 _EAR = _Ear()
 
 
+def running() -> Hears | None:
+    """Return what hears the run in which the code that asks runs, None outside of every run."""
+    return _RUN.get()
+
+
 def hear(record: logging.LogRecord) -> logging.LogRecord:
     """Let the run in which a record was made hear it, and return the record with the slice in which it was made."""
     marked = _of_slice(record)

@@ -87,8 +87,9 @@ def test_a_full_disk(shop: Project) -> None:
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_reader_that_does_not_read(shop: Project, stream: str) -> None:
     """A deploy does not wait for the reader of its output: what does not fit is lost, and how much is reported."""
-    say = "sys.stdout.write('x' * 1000 + '\\n')" if stream == "stdout" else "ctx.log.info('x' * 1000)"
-    shop.revision("main", "a1", upgrade=f"import sys\nfor number in range(3000):\n    {say}")
+    say = "print('x' * 1000)" if stream == "stdout" else "ctx.log.info('x' * 1000)"
+    body = f"import threading\ndef flood():\n    for number in range(3000):\n        {say}\n"
+    shop.revision("main", "a1", upgrade=f"{body}thread = threading.Thread(target=flood)\nthread.start()\nthread.join()")
     reader, writer = os.pipe()
     with started(shop, "upgrade", "-v", **{stream: writer}) as program:
         os.close(writer)
