@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli._table import cells, shortened
 from migrator.core.events import BatchDone, LoopBegun
 from migrator.core.pace import Speed
 from migrator.core.wording import amount, remaining
 
 if TYPE_CHECKING:
     from migrator.core.batch import Control
+
+BAR = 12
+"""Cells of the bar."""
+
+_AROUND = 4
+"""Cells of the spinner and of the spaces between it, the title, the bar and the rest."""
+
+_TITLE = 14
+"""Cells that stay for the title."""
 
 EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -63,23 +73,22 @@ class Bar:
         self._loop.speed.mark(now, event.total)
         if self._screen is not None:
             expected = event.expected if event.expected >= event.total else None
-            self._screen.update(self._task, completed=event.total, total=expected, said=self._mask(self._pace(now)))
+            self._show(self._pace(now), completed=event.total, total=expected)
         elif now - self._told >= EVERY:
             self._told = now
-            self._say(self._pace(now))
+            self._say(", ".join(self._pace(now)))
 
     def still(self, reason: str) -> None:
         """Show that the work stands still, in place of when it will be done."""
         if self._screen is not None and self._loop is not None:
-            said = f"{amount(self._loop.rows, self._loop.expected)}, stands still, {reason}"
-            self._screen.update(self._task, said=self._mask(said))
+            self._show([amount(self._loop.rows, self._loop.expected), f"stands still, {reason}"])
         else:
             self._say(f"stands still, {reason}")
 
     def on(self, seconds: float) -> None:
         """Show that the work goes on."""
         if self._screen is not None:
-            self._screen.update(self._task, said=self._mask(self._pace(self._clock())))
+            self._show(self._pace(self._clock()))
         else:
             self._say(f"goes on after {seconds:.0f} s")
 
@@ -96,15 +105,26 @@ class Bar:
             self._screen.stop()
             self._screen = None
 
-    def _pace(self, now: float) -> str:
+    def _pace(self, now: float) -> list[str]:
+        """Return how far the loop is, how fast, and how long it will take."""
         loop = self._loop
         if loop is None:
-            return ""
+            return []
         speed = loop.speed.rate(now)
         rate = f"{speed:,.0f} rows/s" if speed else ""
         left = remaining(loop.speed.estimate(loop.expected, now))
         size = f"{loop.size:,} a batch" if loop.size else ""
-        return ", ".join(part for part in (amount(loop.rows, loop.expected), rate, left, size) if part)
+        return [part for part in (amount(loop.rows, loop.expected), rate, left, size) if part]
+
+    def _show(self, parts: list[str], **settings: Any) -> None:
+        """Show this beside the bar, in one line: the title is shortened first, then parts are left out from the end."""
+        room = self._screen.console.width - _AROUND - BAR
+        while len(parts) > 1 and cells(", ".join(parts)) > room - _TITLE:
+            parts = parts[:-1]
+        said = shortened(self._mask(", ".join(parts)), room - _TITLE)
+        name = f" {self._loop.name}" if self._loop else ""
+        title = shortened(self._mask(f"{self._title}{name}"), room - cells(said))
+        self._screen.update(self._task, description=title, said=said, **settings)
 
     def _say(self, text: str) -> None:
         name = f" {self._loop.name}" if self._loop else ""
@@ -119,11 +139,10 @@ class Bar:
         from rich.table import Column
 
         if self._screen is None:
-            text = TextColumn("{task.description}", markup=False)
-            said = TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=False))
-            self._screen = Progress(SpinnerColumn(), text, BarColumn(20), said, transient=True)
+            text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+            said = TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True))
+            self._screen = Progress(SpinnerColumn(), text, BarColumn(BAR), said, transient=True)
             self._screen.start()
         total = loop.expected if loop.expected >= loop.rows else None
-        said_now = self._mask(amount(loop.rows, loop.expected))
-        title = self._mask(f"{self._title} {loop.name}")
-        self._task = self._screen.add_task(title, completed=loop.rows, total=total, said=said_now)
+        self._task = self._screen.add_task("", completed=loop.rows, total=total, said="")
+        self._show([amount(loop.rows, loop.expected)])

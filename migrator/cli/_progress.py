@@ -1,10 +1,12 @@
 """A line for each step as it ends; on a terminal also one that moves while it runs; and how a long change goes on."""
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli._table import cells, shortened, terminal_width
 from migrator.core.events import (
     Asked,
     BatchDone,
@@ -42,7 +44,8 @@ class Progress:
             self._spin(f"{self._title} {event.run.title}")
         elif isinstance(event, RunFinished):
             self._stop()
-            click.echo(self._mask(_line(event.run, event.number, event.total)))
+            room = terminal_width() if self._terminal else 0
+            click.echo(_line(event.run, event.number, event.total, self._mask, room))
             for loop in (event.run.progress or {}).get("loops", ()):
                 click.echo(self._mask(f"       {loop_report(loop)}"))
         elif isinstance(event, LockWaiting):
@@ -82,8 +85,9 @@ class Progress:
     def _spin(self, text: str) -> None:
         if self._terminal:
             from rich.console import Console
+            from rich.text import Text
 
-            self._live = Console().status(self._mask(text))
+            self._live = Console().status(Text(self._mask(text), no_wrap=True, overflow="ellipsis"))
             self._live.start()
 
     def _stop(self) -> None:
@@ -95,12 +99,14 @@ class Progress:
             self._bar = None
 
 
-def _line(run: Run, number: int, total: int) -> str:
+def _line(run: Run, number: int, total: int, mask: Callable[[str], str], room: int) -> str:
+    """Return the line of a step that ended, its title shortened to the `room` of a terminal (0: there is none)."""
     width = len(str(total))
     good = run.status is Status.SUCCESS
     word = click.style("ok    " if good else "failed", fg="green" if good else "red")
     forced = " (forced)" if run.forced else ""
-    return (
-        f"[{number:>{width}}/{total}] {word} {run.direction:<9} {run.key}  {run.title}{forced}  "
-        + click.style(duration(run.duration_ms), dim=True)
-    ).rstrip()
+    head, spent = f"[{number:>{width}}/{total}] ", duration(run.duration_ms)
+    middle, title = f" {run.direction:<9} {run.key}  ", mask(run.title)
+    if room:
+        title = shortened(title, room - cells(f"{head}failed{middle}{forced}  {spent}"))
+    return f"{head}{word}{middle}{title}{forced}  {click.style(spent, dim=True)}".rstrip()

@@ -1,12 +1,11 @@
 """From values to text: tables for a terminal or for a pipe, plans, durations."""
 
 import json
-import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from migrator.cli._table import table
 from migrator.core.run import Status
 from migrator.core.wording import duration
 
@@ -14,44 +13,6 @@ if TYPE_CHECKING:
     from migrator.core.forecast import Forecast
     from migrator.core.outcome import Outcome, ScriptResult, ScriptsOutcome
     from migrator.core.plan import Plan
-
-_COLOURS = {
-    "applied": "green",
-    "ok": "green",
-    "success": "green",
-    "pending": "yellow",
-    "running": "cyan",
-    "warn": "yellow",
-    "drifted": "red",
-    "unknown": "magenta",
-    "interrupted": "red",
-    "blocked": "red",
-    "fail": "red",
-    "failed": "red",
-}
-
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as text: aligned columns; on a terminal with a rule under the headers, and colours for states."""
-    everything = [list(headers), *[list(row) for row in rows]]
-    widths = [max(len(row[index]) for row in everything) for index in range(len(headers))]
-    terminal = sys.stdout.isatty()
-    lines = [_line(headers, widths, bold=terminal)]
-    if terminal:
-        lines.append(click.style("  ".join("─" * width for width in widths), dim=True))
-    lines.extend(_line(row, widths, bold=False) for row in rows)
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], *, bold: bool) -> str:
-    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-    if bold:
-        return click.style("  ".join(padded).rstrip(), bold=True)
-    return "  ".join(_coloured(cell, text) for cell, text in zip(cells, padded, strict=True)).rstrip()
-
-
-def _coloured(word: str, text: str) -> str:
-    return click.style(text, fg=_COLOURS[word]) if word in _COLOURS else text
 
 
 def plan(plan: "Plan") -> str:

@@ -37,7 +37,7 @@ async def add(console: Console, *, name: str, role: str, days: float) -> None:
 @declare(example="migrator serve token list")
 async def listed(console: Console) -> None:
     """List the tokens, revoked and expired ones too. Nobody can find out their secrets."""
-    from migrator.cli._render import table
+    from migrator.cli._table import table
 
     async with console.open() as migrator:
         tokens = await migrator.journal.tokens()

@@ -12,7 +12,7 @@ async def command(console: Console) -> int:
     Changes nothing. Ends with 1 when something would stop an upgrade; `--json` is the document for probes.
     """
     from migrator import plugins
-    from migrator.cli._render import table
+    from migrator.cli._table import table
 
     async with console.open() as migrator:
         health = await migrator.doctor(console.databases)

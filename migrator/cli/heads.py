@@ -6,7 +6,7 @@ from migrator.cli._command import Console, declare
 @declare(example="migrator heads")
 async def command(console: Console) -> None:
     """Show the heads of each database. More than one means that two branches wait to be joined."""
-    from migrator.cli._render import table
+    from migrator.cli._table import table
 
     async with console.open() as migrator:
         history = await migrator.history(console.databases)

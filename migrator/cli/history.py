@@ -6,7 +6,7 @@ from migrator.cli._command import Console, declare
 @declare(example="migrator history -d main")
 async def command(console: Console) -> None:
     """List the revisions of each database, parents first, with their labels and links. Touches no database."""
-    from migrator.cli._render import table
+    from migrator.cli._table import table
 
     async with console.open() as migrator:
         history = await migrator.history(console.databases)

@@ -42,7 +42,7 @@ async def command(
 
     A pending run is running while somebody holds the lock, and interrupted when nobody does.
     """
-    from migrator.cli._render import table
+    from migrator.cli._table import table
     from migrator.core.revision import Direction
     from migrator.core.runs import RunFilter
 

@@ -42,7 +42,7 @@ async def command(console: Console) -> None:
 @declare(example="migrator schedule status")
 async def status(console: Console) -> None:
     """Show the schedules: when each ran last, how that ended, and when it is due again."""
-    from migrator.cli._render import table
+    from migrator.cli._table import table
 
     async with console.open() as migrator:
         firings = await migrator.past.firings()

@@ -29,7 +29,7 @@ async def command(console: Console, *, since: str, until: str) -> None:
 
 
 def _text(found: "Statistics") -> str:
-    from migrator.cli._render import table
+    from migrator.cli._table import table
 
     counts = ("runs", "success", "failed", "rolled back", "running", "interrupted", "average", "p50", "p95")
     months = [("all", *_cells(found.all)), *((month, *_cells(each)) for month, each in found.months.items())]

@@ -31,11 +31,14 @@ async def command(console: Console, *, exit_code: bool) -> int:
 
 
 def _text(report: "DatabaseReport") -> str:
-    from migrator.cli._render import table
+    from migrator.cli._table import table, titled
 
     applied = report.having("applied", "drifted", "unknown")
-    last = f", last {applied[-1].revision} ({applied[-1].title}) at {applied[-1].applied_at}" if applied else ""
-    lines = [f"{report.name}  {report.address}", f"  {len(applied)} of {len(report.lines)} applied{last}"]
+    count = f"  {len(applied)} of {len(report.lines)} applied"
+    if applied:
+        last = applied[-1]
+        count = titled(f"{count}, last {last.revision} (", last.title, f") at {last.applied_at}")
+    lines = [f"{report.name}  {report.address}", count]
     if report.tracker:
         lines.append(f"  tracker: {report.tracker}")
     if report.lock:
@@ -46,7 +49,7 @@ def _text(report: "DatabaseReport") -> str:
         if line.state != "applied" or line.failed_run
     ]
     if rows:
-        lines.extend(f"  {row}" for row in table(("state", "revision", "title", ""), rows).splitlines())
+        lines.append(table(("state", "revision", "title", ""), rows, indent=2))
     for change in report.changes:
         lines.extend(_change(change))
     if rows:

@@ -31,7 +31,7 @@ async def command(
 
     PostgreSQL refuses writes while a verify runs. Ends with 13 when one says no.
     """
-    from migrator.cli._render import table
+    from migrator.cli._table import table
     from migrator.core.wording import duration
 
     async with console.watch() as migrator:
