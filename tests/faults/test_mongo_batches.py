@@ -273,9 +273,9 @@ async def test_the_cursor_is_kept(
     """Where the next run begins from the beginning, what was done before is done again."""
     claim = MongoLedger.claim
 
-    async def afresh(self: MongoLedger, checkpoint: Checkpoint) -> Checkpoint:
+    async def afresh(self: MongoLedger, checkpoint: Checkpoint, *, reopen: bool = False) -> Checkpoint:
         await self._checkpoints.delete_many({})
-        return await claim(self, checkpoint)
+        return await claim(self, checkpoint, reopen=reopen)
 
     if not guarded:
         monkeypatch.setattr(MongoLedger, "claim", afresh)
