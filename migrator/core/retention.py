@@ -1,13 +1,14 @@
 """How long runs and their logs are kept: the decision, as a function of the rules, the time and the runs."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from migrator.core.run import Kind, Run, Status
 from migrator.core.runs import live, time_of
+from migrator.core.stats import Total
 from migrator.core.wording import counted
 
 COLUMNS = ("run_id", "revision", "status", "effect", "kind", "started_at", "finished_at", "log_file", "superseded_by")
@@ -28,6 +29,11 @@ class Retention:
     log_days: float = 14
     failed_days: float = 90
     max_bytes: int = 1 << 30
+
+    @property
+    def youngest(self) -> float:
+        """Return how many days ago a run ended at least of which anything may go."""
+        return min(self.days_of_logs, self.keep_days)
 
     @property
     def days_of_logs(self) -> float:
@@ -73,20 +79,29 @@ def size(count: float) -> str:
 
 
 class Fate(NamedTuple):
-    """What becomes of a run: whether its row goes, whether its log goes, and whether its log stays in any case."""
+    """What becomes of a run: whether its row goes, and whether its log goes."""
 
     row: bool
     log: bool
-    held: bool
+
+
+def holds_log(run: Run) -> bool:
+    """Say whether the log of a run stays in any case: it may be what a person has to look at."""
+    return live(run) and run.status in (Status.FAILED, Status.PENDING)
 
 
 class Judge:
-    """Judges the runs of one database, which must come newest first: it counts those of every script."""
+    """Judges the runs of one database, which must come newest first: it counts those of every script.
 
-    def __init__(self, rules: Retention, now: datetime) -> None:
+    `younger` are the totals of those that come before the first one, and which stay.
+    """
+
+    def __init__(self, rules: Retention, now: datetime, younger: Iterable[Total] = ()) -> None:
         self._rules = rules
         self._now = now
         self._seen = Counter[tuple[str, Kind]]()  # an hourly verify is not to push out what was done
+        for each in younger:
+            self._seen[each.revision, each.kind] += each.runs
 
     def fate(self, run: Run) -> Fate:
         """Return what becomes of the next run."""
@@ -94,11 +109,10 @@ class Judge:
         self._seen[counted] += 1
         failed = run.status is Status.FAILED
         if live(run):
-            open_ = failed or run.status is Status.PENDING
-            return Fate(row=False, log=not open_ and self._older(run, self._rules.days_of_logs), held=open_)
+            return Fate(row=False, log=not holds_log(run) and self._older(run, self._rules.days_of_logs))
         days = max(self._rules.failed_days, self._rules.keep_days) if failed else self._rules.keep_days
         row = self._seen[counted] > self._rules.keep_last and self._older(run, days)
-        return Fate(row=row, log=row or (not failed and self._older(run, self._rules.days_of_logs)), held=False)
+        return Fate(row=row, log=row or (not failed and self._older(run, self._rules.days_of_logs)))
 
     def _older(self, run: Run, days: float) -> bool:
         """Say whether a run ended longer ago than that."""

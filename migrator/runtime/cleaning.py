@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from migrator.config import Config
 from migrator.core.logs import Part
 from migrator.core.protocols import Session, Tracker
-from migrator.core.retention import COLUMNS, Cleaned, Judge, Retention
+from migrator.core.retention import COLUMNS, Cleaned, Judge, Retention, holds_log
 from migrator.core.run import Run
 from migrator.core.runs import RunFilter, time_of
 from migrator.core.wording import counted
@@ -19,7 +19,7 @@ from migrator.runtime.logfiles import LogFiles, NoLog
 from migrator.runtime.runlog import RunLogs, own_log
 
 CHORE = "cleanup"
-BATCH = 1000
+BATCH = 100
 """How many runs go in one commit, their log files first."""
 
 PAGE = 5000
@@ -79,14 +79,14 @@ class Cleaning:
         return now
 
     async def _clean(self, name: str, tracker: Tracker, now: datetime) -> None:
-        """Go through the runs of a database and delete what is to go, in batches."""
+        """Go through the runs of a database that are old enough, and delete what is to go, in batches."""
         self._runs[name] = 0
-        judge, doomed = Judge(self._rules, now), list[Run]()
-        async for page in walk(tracker):
+        before = (now - timedelta(days=self._rules.youngest)).isoformat()
+        self._held |= {run.log_file for run in await tracker.runs() if holds_log(run)}
+        judge, doomed = Judge(self._rules, now, await tracker.totals(RunFilter(since=before))), list[Run]()
+        async for page in walk(tracker, wanted=RunFilter(until=before)):
             for run in page:
                 fate = judge.fate(run)
-                if fate.held:
-                    self._held.add(run.log_file)
                 if (not fate.log or self._drop_log(run)) and fate.row:
                     doomed.append(run)
                 if len(doomed) == BATCH:
