@@ -56,7 +56,7 @@ The number is the exit code of the command that ends with it.
 """
 
 import copyreg
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -65,6 +65,15 @@ if TYPE_CHECKING:
 
 RETRIED = frozenset({4, 12, 130})
 """Exit codes after which the same command may succeed by itself: the server, the lock, or a stop was in the way."""
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors in a group, and in the groups in it; an error that is no group is its own only one."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from leaves(each)
+    else:
+        yield error
 
 
 class MigratorError(Exception):

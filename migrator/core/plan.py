@@ -326,10 +326,12 @@ def _next(history: History, state: State, target: Target, scope: tuple[str, ...]
         )
     ((database, keys),) = ready.items()
     if target.offset > len(keys):
+        branch, where = (f"{target.label}@", f" in {target.label}") if target.label else ("", "")
+        whole = "heads" if len(history.heads(database, target.label)) > 1 else "head"
         raise TargetNotFound(
-            f"{database} has {len(keys)} pending, and {target.text} asks for more",
+            f"{database} has {len(keys)} pending{where}, and {target.text} asks for more",
             state=UNCHANGED,
-            hint=f"`migrator upgrade {database}:head` applies all of them.",
+            hint=f"`migrator upgrade {database}:{branch}{whole}` applies all of them.",
         )
     left = set(keys)
     for _ in range(target.offset):
@@ -424,7 +426,9 @@ def _last(history: History, target: Target, applied: list[Key]) -> set[Key]:
         tops = [key for key in left if not any(child in left for child in _standing_on(history, key))]
         if not tops:
             raise TargetNotFound(
-                f"{target.text}: only {len(doomed)} applied" if doomed else "nothing is applied",
+                f"{target.text}: only {len(doomed)} applied"
+                if doomed
+                else f"nothing {f'of {target.label} ' * bool(target.label)}is applied",
                 state=UNCHANGED,
                 hint="`migrator downgrade base` takes all of them down." if doomed else "`migrator status` shows it.",
             )

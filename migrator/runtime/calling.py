@@ -15,7 +15,7 @@ from inspect import iscoroutine, unwrap
 from math import inf
 from typing import Any, Self, TypeVar
 
-from migrator.core.errors import AwaitForgotten, ScriptEnded, TookTooLong
+from migrator.core.errors import AwaitForgotten, ScriptEnded, TookTooLong, leaves
 from migrator.runtime import watchdog
 from migrator.runtime.awaiting import watching
 
@@ -95,6 +95,9 @@ def guarded() -> Iterator[None]:
     """Run code of a script: what would end the event loop or the program is raised as ScriptEnded."""
     try:
         yield
+    except BaseExceptionGroup as group:
+        _raise_only(group)
+        raise
     except (Exception, asyncio.CancelledError, Leave):
         raise
     except watchdog.Interrupted as error:
@@ -102,6 +105,17 @@ def guarded() -> Iterator[None]:
         raise late.with_traceback(error.__traceback__) from error
     except BaseException as error:
         raise _ended(error) from error
+
+
+def _raise_only(group: BaseExceptionGroup[BaseException]) -> None:
+    """Raise what a group of errors comes to: one that would end the program, or its only one, as if it were alone."""
+    found = list(leaves(group))
+    for error in found:
+        if not isinstance(error, Exception | asyncio.CancelledError):
+            raise _ended(error).with_traceback(error.__traceback__ or group.__traceback__) from error
+    if len(found) == 1 and isinstance(found[0], Exception):
+        only = found[0]
+        raise only.with_traceback(only.__traceback__ or group.__traceback__) from only.__cause__
 
 
 def _ended(error: BaseException) -> ScriptEnded:

@@ -11,6 +11,7 @@ from migrator.core.history import History
 from migrator.core.protocols import Adapter, Finding, Findings
 from migrator.core.report import UNSEEN, lines_of, script_line
 from migrator.core.scripts import Scripts, here
+from migrator.core.wording import counted
 from migrator.runtime.connections import Connections
 from migrator.runtime.reading import state_in, with_edits
 
@@ -102,7 +103,7 @@ def _of_files(name: str, files: Files | MigratorError) -> Finding:
         return Finding("fail", "revisions", files.message, files.hint)
     history = files[0]
     heads = history.heads(name)
-    text = f"{len(history.of(name))} revisions, head {', '.join(key.id for key in heads) or 'none'}"
+    text = f"{counted(len(history.of(name)), 'revision')}, head {', '.join(key.id for key in heads) or 'none'}"
     if len(heads) > 1:
         return Finding("warn", "revisions", text, "`migrator new` with one --head for each joins them.")
     return Finding("ok", "revisions", text)

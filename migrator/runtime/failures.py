@@ -21,6 +21,7 @@ from migrator.core.errors import (
     TransactionEscaped,
     UsageError,
     VerifyFailed,
+    leaves,
 )
 from migrator.core.outcome import Outcome
 from migrator.core.plan import Plan
@@ -28,6 +29,9 @@ from migrator.core.refusals import GIVEN_UP
 from migrator.core.revision import Direction
 from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.wording import counted
+
+LISTED = 3
+"""How many errors of a group are described."""
 
 
 class Failure(Exception):
@@ -98,7 +102,14 @@ class Unanswered(Exception):
 
 
 def said(error: BaseException, path: str) -> str:
-    """Return an error in one line, with the line of the revision file where its traceback, or its causes', has one."""
+    """Return an error in one line, with the line of the revision file where its traceback, or its causes', has one.
+
+    Of a group of errors the first three are listed.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        found = list(leaves(error))
+        more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
+        return "; ".join(said(each, path) for each in found[:LISTED]) + more
     name = "" if isinstance(error, MigratorError) else f"{type(error).__name__}: "
     text = str(error).splitlines()[0] if str(error) else ""
     line = None if text.startswith(path) else _line_of(error, path)
@@ -247,14 +258,14 @@ def retry_command(run: Run, plan: Plan) -> str:
 
 
 def _hint_on(run: Run, failure: Failure, again: str) -> str:
-    """Return how a long change goes on that stopped on its way."""
+    """Return how a long change that stopped is continued."""
     settle = f'`migrator resolve {run.run_id} --mark-success | --mark-rolled-back --reason "..."` settles it otherwise.'
     if failure.reason == GIVEN_UP:
-        return f"`migrator resume {run.run_id}` lets the next {run.direction} go on at the checkpoint; {settle}"
+        return f"`migrator resume {run.run_id}` lets the next {run.direction} continue at the checkpoint; {settle}"
     lead = "Correct the row. " if isinstance(failure.__cause__, RowFailed) else _skipped(run, again)
     return (
-        f"{lead}Run {again} again; it goes on at the checkpoint. If {run.path} is to be corrected, say so behind it: "
-        f'`migrator resolve {run.run_id} --retry --reason "..."`'
+        f"{lead}Run {again} again; it continues at the checkpoint. After an edit of {run.path}, first run "
+        f'`migrator resolve {run.run_id} --retry --reason "..."`.'
     )
 
 
@@ -282,5 +293,5 @@ def _hint(run: Run, failure: Failure, again: str, *, rerunnable: bool) -> str:
         return f"{lead}Correct {run.path}, then run {again} again."
     return (
         f"{lead}Look at what it left, then decide: "
-        f'`migrator resolve {run.run_id} --retry | --mark-success | --mark-rolled-back --reason "..."`'
+        f'`migrator resolve {run.run_id} --retry | --mark-success | --mark-rolled-back --reason "..."`.'
     )

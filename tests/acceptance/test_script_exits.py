@@ -23,6 +23,7 @@ KINDS = {
     "import asyncio; raise asyncio.CancelledError": "raised CancelledError, although nobody asked it to stop",
     "class Own(BaseException): pass\nraise Own('over')": "raised Own: over",
     "import asyncio, sys; await asyncio.to_thread(sys.exit, 5)": "called sys.exit(5)",
+    "raise BaseExceptionGroup('several', [ValueError(), SystemExit(0)])": "called sys.exit(0)",
 }
 FIRST = next(iter(KINDS))
 
@@ -39,6 +40,25 @@ def test_in_upgrade(both: Project, options: dict[str, Any]) -> None:
             assert f"revisions/{database}/a1.py:" in failed.value.message
             assert failed.value.message.endswith(f"the script {words}")
             assert failed.value.failed.effect == "none"
+
+
+GROUPS = {
+    """async with asyncio.TaskGroup() as group:
+    group.create_task(ctx.execute("selec 1"))""": 'syntax error at or near "selec"',
+    'raise ExceptionGroup("outer", [ExceptionGroup("inner", [KeyError("left")]), ValueError("right")])': (
+        "KeyError: 'left'; ValueError: right"
+    ),
+}
+
+
+@pytest.mark.parametrize("body", GROUPS)
+def test_a_group_of_errors(shop: Project, body: str) -> None:
+    """The only error of a group is described as if it were alone; of several each has its words."""
+    shop.revision("main", "a1", upgrade=f"import asyncio\n{body}")
+    with BlockingMigrator(load(str(shop.toml))) as migrator, pytest.raises(RunFailed) as failed:
+        migrator.upgrade("head")
+    assert GROUPS[body] in failed.value.message
+    assert "sub-exception" not in failed.value.message
 
 
 def test_in_every_function(shop: Project) -> None:
