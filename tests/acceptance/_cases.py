@@ -200,7 +200,15 @@ CASES = (
         ("b9", "revisions/c3.py"),
     ),
     Case("no folder", without_files, "upgrade", 3, "ConfigError", ("main is missing: revisions", "migrator init")),
-    Case("newer tracker", newer_tracker, "upgrade", 3, "TrackerNewer", ("version 99", "newer migrator"), connects=True),
+    Case(
+        "newer tracker",
+        newer_tracker,
+        "upgrade",
+        3,
+        "TrackerNewer",
+        ("version 99", "which knows versions up to", "pip install"),
+        connects=True,
+    ),
     Case(
         "script raises",
         script(RAISES),
