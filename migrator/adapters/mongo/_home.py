@@ -50,7 +50,7 @@ class Home:
                 f"which knows versions up to {VERSION}",
                 state="Nothing was changed.",
                 hint=f"Install migrator {self.made_by} or newer: pip install 'polymigrator>={self.made_by}'"
-                if self.made_by
+                if self.made_by not in ("", __version__)
                 else "Install a newer migrator: pip install --upgrade polymigrator",
             )
 

@@ -1,6 +1,6 @@
 """The lock: a lease on the server's clock, and a fence that refuses whoever lost it.
 
-`migrator_lock` holds `lease` (who, until when) and `fence` (the newest number). They are two documents because the
+`script_run_lock` holds `lease` (who, until when) and `fence` (the newest number). They are two documents because the
 renewals would conflict with our own transactions. Neither is ever deleted, or the numbers would begin again.
 
 On a sharded cluster the clock is that of the router that took the command, so the fence and not the clock decides.

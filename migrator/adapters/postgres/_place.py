@@ -113,7 +113,7 @@ def refuse_newer(name: str, version: int, made_by: str) -> None:
             f"this is migrator {__version__}, which knows versions up to {VERSION}",
             state="Nothing was changed.",
             hint=f"Install migrator {made_by} or newer: pip install 'polymigrator>={made_by}'"
-            if made_by
+            if made_by not in ("", __version__)
             else "Install a newer migrator: pip install --upgrade polymigrator",
         )
 
