@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from migrator.adapters.postgres._link import LIMIT, Link
-from migrator.adapters.postgres._queries import FIRST, TABLES, VERSION, Queries, literal, texts
+from migrator.adapters.postgres._queries import FIRST, TABLES, VERSION, Queries, identifier, literal, texts
 from migrator.core.errors import TrackerAmbiguous, TrackerNewer
 from migrator.core.release import __version__
 
@@ -68,15 +68,16 @@ def places(rows: Iterable[Any]) -> tuple[Place, ...]:
     return tuple(sorted(locked or [place for place in found if TRACKER in place.names]))
 
 
-def chosen(found: Sequence[Place], name: str, wanted: str) -> Place | None:
+def chosen(found: Sequence[Place], name: str, wanted: str, *, reserved: bool) -> Place | None:
     """Return the tracker of a database, None where there is none yet. `wanted` is its `tracker_schema`, "" for any.
 
-    Raises TrackerAmbiguous where more than one may be meant, or the only one is not where it should be.
+    `reserved` says that the wanted schema may have one beside others. Raises TrackerAmbiguous where more than one may
+    be meant, or the only one is not where it should be.
     """
     meant = [place for place in found if wanted in ("", place.schema)]
     if len(meant) == 1:
         return meant[0]
-    if not found:
+    if not found or (wanted and reserved):
         return None
     listed = ", ".join(place.schema for place in found)
     if wanted:
@@ -84,7 +85,9 @@ def chosen(found: Sequence[Place], name: str, wanted: str) -> Place | None:
             f"{name} has no tracker in schema {wanted}, which `tracker_schema` names, but one in schema {listed}",
             state="Nothing was changed.",
             hint=f'Set `tracker_schema = "{found[0].schema}"` in [databases.{name}] of migrator.toml; or move it: '
-            "ALTER TABLE ... SET SCHEMA for each of its tables.",
+            "ALTER TABLE ... SET SCHEMA for each of its tables; or, for a second history beside that one, reserve the "
+            f"schema: CREATE SCHEMA IF NOT EXISTS {identifier(wanted)}; "
+            f"COMMENT ON SCHEMA {identifier(wanted)} IS 'migrator'.",
         )
     raise TrackerAmbiguous(
         f"{name} has more than one tracker: in schema {listed}",
@@ -95,9 +98,9 @@ def chosen(found: Sequence[Place], name: str, wanted: str) -> Place | None:
 
 async def find(link: Link, name: str, wanted: str) -> tuple[Any, Place | None]:
     """Ask where the tracker is: one round trip. Returns the row of the answer, too. Raises TrackerAmbiguous."""
-    text = texts()["place"].replace("{names}", _NAMES)
+    text = texts()["place"].replace("{names}", _NAMES).replace(":wanted", literal(wanted))
     rows = await link.fetch(text, (), "look for the tracker", limit=LIMIT)
-    return rows[0], chosen(places(rows), name, wanted)
+    return rows[0], chosen(places(rows), name, wanted, reserved=rows[0]["reserved"])
 
 
 def keys(schema: str) -> Mapping[str, int]:

@@ -4,9 +4,12 @@
 -- name: place
 -- Where are we: the current schema, and every schema with a table of ours, whatever the search path. A table of that name
 -- without our columns is somebody else's. `columns` and `defaults` are those of the tracker and the lock together.
+-- `reserved` says that the wanted schema has a comment which lets it have a tracker beside another one.
 SELECT pg_catalog.current_schema()::text AS here, pg_catalog.pg_backend_pid() AS pid,
        pg_catalog.pg_is_in_recovery() AS standby, found.schema, found.names, found.columns, found.defaults,
-       EXISTS (SELECT FROM pg_catalog.pg_publication) OR EXISTS (SELECT FROM pg_catalog.pg_subscription_rel) AS replicated
+       EXISTS (SELECT FROM pg_catalog.pg_publication) OR EXISTS (SELECT FROM pg_catalog.pg_subscription_rel) AS replicated,
+       coalesce(pg_catalog.obj_description(pg_catalog.to_regnamespace(pg_catalog.quote_ident(:wanted))::oid, 'pg_namespace')
+                LIKE 'migrator%', false) AS reserved
   FROM (SELECT) AS one
   LEFT JOIN (
         SELECT place.nspname::text AS schema, pg_catalog.array_agg(item.relname::text) AS names,

@@ -88,6 +88,20 @@ async def test_a_tracker_in_another_schema_than_the_key_says(place: PostgresPlac
     assert {row[0] for row in sql(place.url, TABLES_OF)} == {"public"}
 
 
+async def test_a_second_history(place: PostgresPlace) -> None:
+    """A schema that is reserved for one gets a tracker of its own, and each key finds its own from then on."""
+    await applied(place)
+    with pytest.raises(TrackerAmbiguous) as caught:
+        await applied(place, "bb22", tracker="a'b")
+    sql(place.url, *caught.value.hint[caught.value.hint.index("CREATE SCHEMA") :].rstrip(".").split("; "))
+    assert await revisions(place, tracker="a'b") == []
+    await applied(place, "bb22", tracker="a'b")
+    assert await revisions(place, tracker="a'b") == ["bb22"]
+    assert await revisions(place, tracker="public") == ["aa11"]
+    with pytest.raises(TrackerAmbiguous, match="a'b, public"):
+        await revisions(place)
+
+
 async def test_tables_of_others_with_our_names(place: PostgresPlace) -> None:
     """A name alone, a copy of the runs, and a temporary table are no tracker."""
     sql(place.url, "CREATE SCHEMA shop", "CREATE TABLE shop.script_run_tracker (id int)")
