@@ -228,7 +228,8 @@ class Runner:
     def _failure(self, work: _Work, error: Exception, seen: _Seen, scope: asyncio.Timeout, limit: float) -> Failure:
         """Return what an error in a step means: a time limit, a server that is gone, or the script's own."""
         late = isinstance(error, TookTooLong) or (isinstance(error, TimeoutError) and scope.expired())
-        late |= isinstance(error, StatementTimeout) and not work.step.batched  # a batch has a limit of its own
+        cut = isinstance(error, StatementTimeout)
+        late |= cut and not work.step.batched and _is_over(scope)  # a batch has a limit of its own
         if isinstance(error, TookTooLong) and error.hint:
             text = f"took longer than {limit:g} s; {said(error, work.run.path)}"
             return Failure(text, "timeout", touched=seen.touched, progress=seen.progress, lead=f"{error.hint} ")
@@ -237,6 +238,8 @@ class Runner:
             code = ConnectionLost.exit_code
             return Failure(text, "error", touched=seen.touched, progress=seen.progress, exit_code=code)
         text = f"took longer than {limit:g} s" if late else said(error, work.run.path)
+        if cut and not late and limit and not work.step.batched:
+            text += f" (not the step's own limit, which is {limit:g} s)"
         if late and work.hurried and limit == work.hurried.limit(self._timeout):
             text += f", the time that {work.hurried.key} has and leaves to the backfill that it requires"
             alone = f"`migrator upgrade {work.run.key}` runs it alone and without that limit. "
@@ -406,6 +409,12 @@ async def _finish(held: Held, done: Run, following: Run | None) -> None:
             state="All of it is done; the tracker knows whether that is recorded.",
             hint="Run the command again: it reads the tracker under the lock and continues from there.",
         ) from error
+
+
+def _is_over(scope: asyncio.Timeout) -> bool:
+    """Say whether a step's own time is over, which the server measures, too."""
+    end = scope.when()
+    return end is not None and asyncio.get_running_loop().time() >= end - GRACE
 
 
 def _may_begin_again(work: _Work, failure: Failure) -> bool:

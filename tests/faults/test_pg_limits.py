@@ -36,7 +36,7 @@ MEANT: dict[str, tuple[type[errors.DatabaseError], int, str]] = {
     "53300": (errors.StatementFailed, 1, ""),
     "53400": (errors.ResourcesExhausted, 1, "that limit of the server"),
     "55P03": (errors.TransactionAborted, 1, "lock"),
-    "57014": (errors.StatementTimeout, 1, "more time"),
+    "57014": (errors.StatementTimeout, 1, "statement_timeout"),
     "57P01": (errors.StatementFailed, 1, ""),
     "57P03": (errors.StatementFailed, 1, ""),
     "08006": (errors.StatementFailed, 1, ""),

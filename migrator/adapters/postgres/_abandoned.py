@@ -17,7 +17,7 @@ from migrator.core.errors import MigratorError
 SILENT = 30.0
 """Seconds of silence after which the holder of the lock counts as gone, as for the limits that the server has."""
 
-PATIENCE = 5.0
+PATIENCE = 2.5
 """Seconds for a look at the server from a second connection, when the first does not answer."""
 
 _END = """

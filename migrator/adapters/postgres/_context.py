@@ -65,6 +65,7 @@ class Context(ContextBase):
     async def execute(self, sql: str, *args: Any) -> str:
         """Run a statement and return its status, such as `UPDATE 3`. Without arguments the text may hold several."""
         with self._nothing_if_unread(sql):
+            self._link.take_in(sql)
             await self._count(sql)
             if args:
                 return await self._link.execute_with(sql, args, "run a statement")
@@ -73,6 +74,7 @@ class Context(ContextBase):
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """Run a query and return its rows; a row is read by name or by number."""
         with self._nothing_if_unread(sql):
+            self._link.take_in(sql)
             await self._count(sql)
             return await self._link.fetch(sql, args, "run a query")
 
@@ -127,6 +129,7 @@ class Context(ContextBase):
         It is not sent with the commit, though that would save a round trip: the step's time limit and a signal end it,
         and neither may end a commit. Deferred constraints are checked with it for the same reason.
         """
+        self._link.take_in(text)
         if self.run is not None and self.run.transactional:
             await self._count(text)
             await run_together(self._link, text, self._path, self.begin)
@@ -282,6 +285,7 @@ class _InTurn:
         async def send(*args: Any, **options: Any) -> Any:
             async with self._link.turn:
                 if args and isinstance(args[0], str):
+                    self._link.take_in(args[0])
                     await self._link.heed(args[0])
                 with self._sending():
                     return await found(*args, **options)
@@ -309,6 +313,7 @@ class _Lent(_InTurn):
         """Prepare a statement behind what has to come before each."""
         refuse_unsendable(text)
         async with self._link.turn:
+            self._link.take_in(text)
             await self._link.heed(text)
             prepared = await self._thing.prepare(self._link.lead() + text, **options)
             return _Prepared(self._link, prepared, self._sending)

@@ -39,8 +39,16 @@ _BY_STATE: tuple[tuple[str, type[DatabaseError], str], ...] = (
     ("53", ResourcesExhausted, "The server lacks memory or another resource; its log says which."),
     ("40001", TransactionAborted, "Run the command again: another transaction was in the way."),
     ("40P01", TransactionAborted, "Run the command again: it was the victim of a deadlock."),
-    ("55P03", TransactionAborted, "Somebody held a lock on the table for too long; run the command again."),
-    ("57014", StatementTimeout, 'Give the revision more time (`timeout = "30m"`), or do the work in smaller parts.'),
+    (
+        "55P03",
+        TransactionAborted,
+        "Another session held a lock (NOWAIT, or longer than lock_timeout); run the command again.",
+    ),
+    (
+        "57014",
+        StatementTimeout,
+        "Raise the statement_timeout of the script, its user or the server, or do less at once.",
+    ),
     ("57P05", ConnectionLost, "The server's idle_session_timeout ended it; run the command again."),
     ("57P03", ConnectionFailed, "The server is starting up or shutting down; run the command again in a moment."),
     ("57P", ConnectionLost, "The server is shutting down or ended our connection; run the command again."),
@@ -66,6 +74,11 @@ READ_ONLY = "25006"
 _OF_CONNECTION = (AuthenticationFailed, ConnectionFailed, ConnectionLost, DatabaseMissing)
 """What only the connection itself can mean: a script may raise any SQLSTATE, and dblink those of another server."""
 
+_BETWEEN = (
+    "The server's log says why it ended the connection between two statements: a restart, a person, or a limit such as "
+    "transaction_timeout or idle_in_transaction_session_timeout."
+)
+
 _ALTERED = "A type or table that it reads was altered meanwhile; what it read before is forgotten, so run it again."
 
 
@@ -81,6 +94,8 @@ def translate(
         return None
     alive = link is not None and link.alive
     cause = _root(error)
+    if isinstance(cause, asyncpg.ConnectionDoesNotExistError) and isinstance(cause.__cause__, asyncpg.PostgresError):
+        cause = cause.__cause__  # the server's last words
     if isinstance(cause, asyncpg.PostgresError):
         return _answered(cause, doing, link, ours=not connected or (not alive and _ends_connection(cause)))
     if isinstance(cause, asyncpg.InternalClientError | asyncpg.InterfaceError):
@@ -193,9 +208,10 @@ def _answered(error: asyncpg.PostgresError, doing: str, link: "Link | None", *, 
 def _connection_error(error: BaseException, doing: str, *, connected: bool) -> DatabaseError:
     reason = "no answer in time" if isinstance(error, TimeoutError) else _first_line(error)
     if connected:
+        ended = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
         return ConnectionLost(
             f"could not {doing}: the connection is gone ({reason})",
-            hint="Run the command again; it finds out what was done.",
+            hint="Run the command again; it finds out what was done." + (f" {_BETWEEN}" if ended else ""),
         )
     return ConnectionFailed(
         f"could not {doing}: {reason}",

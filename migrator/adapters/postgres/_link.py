@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from migrator.adapters._shared import to_the_end
 from migrator.adapters.postgres._errors import refuse_unsendable, translate, undecodable
 from migrator.adapters.postgres._section import Part
+from migrator.adapters.postgres._settings import ASIDE, BACK, LOCALLY
 from migrator.core.errors import DatabaseError, MigratorError, StatementFailed
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ silent for much longer.
 _ALTERS = re.compile(r"\b(ALTER|CREATE|DROP|DO|CALL|ROLLBACK)\b", re.IGNORECASE)
 """What may change the types of a database, or change them back."""
 
+_TAKES_ROLE = re.compile(r"\b(ROLE|AUTHORIZATION)\b", re.IGNORECASE)
+
 _JOIN = "\n;\n"
 """A line of its own, because a text may end with a comment."""
 
@@ -40,6 +44,10 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no typ
     def transaction(self, **options: Any) -> Any:
         """Return a savepoint inside a transaction, else asyncpg's own transaction."""
         return Savepoint(self) if self.is_in_transaction() else super().transaction(**options)
+
+    def get_reset_query(self) -> str:
+        """Return what makes the session as if it were new: its role, temporary tables and prepared statements, too."""
+        return "DISCARD ALL"
 
 
 class Savepoint:
@@ -78,6 +86,8 @@ class Link:
         """Whoever sends something holds it: the driver refuses two statements at once."""
         self._ahead: list[Part] = []
         self._altered = False
+        self.other_role = False
+        """Whether a script may have taken another role for the rest of its session."""
         self.held_back = False
         """Whether it is we who let nothing be written outside of batches."""
         self.end: Callable[[int], Awaitable[str]] = _unknown
@@ -158,6 +168,27 @@ class Link:
             await self.execute("", doing)
 
     @asynccontextmanager
+    async def as_ourselves(self, doing: str) -> AsyncIterator[None]:
+        """Send what is sent in this block with our own rights, whichever role the script has taken outside of one."""
+        if not self.other_role:
+            yield
+            return
+        if self.in_transaction:
+            self.later(ASIDE)
+            yield
+            self.later(BACK)
+            return
+        self.later(f"BEGIN; {LOCALLY}")
+        try:
+            yield
+        except BaseException:
+            self.forget()
+            if self.alive:
+                await to_the_end(self.execute("ROLLBACK", doing, limit=LIMIT))
+            raise
+        await self.execute("COMMIT", doing, limit=LIMIT)
+
+    @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
         """Tell the server every few seconds that we live, for the length of a block that may send nothing itself."""
         ended = asyncio.Event()
@@ -221,6 +252,10 @@ class Link:
         pid = self.connection.get_server_pid()
         self.connection.terminate()
         return await self.end(pid)
+
+    def take_in(self, text: str) -> None:
+        """Take in a text of a script, which may take another role for the rest of its session."""
+        self.other_role = self.other_role or _TAKES_ROLE.search(text) is not None
 
     async def heed(self, text: str) -> None:
         """Take in a text that the holder of the turn is about to send."""

@@ -187,7 +187,7 @@ class LeaseLock(_RowOfLock):
         """Refuse a pooler in statement mode: a transaction of several messages is cut there in the middle of a step."""
         try:
             await self._link.execute("BEGIN", "begin a transaction", limit=LIMIT)
-            await self._link.execute("COMMIT", "end a transaction", limit=LIMIT)
+            await self._link.execute("ROLLBACK", "end a transaction", limit=LIMIT)
         except DatabaseError as error:
             if "statement pooling mode" not in error.message:
                 raise

@@ -18,7 +18,7 @@ from migrator.core.forecast import Sample
 from migrator.core.protocols import Databases
 from migrator.core.run import Run
 
-ROLLBACK = 8.0
+ROLLBACK = 6.0
 """Seconds for a rollback; after them the connection is closed, which does the same."""
 
 SHOWN = 4

@@ -15,6 +15,7 @@ from migrator.adapters.postgres._errors import translate
 from migrator.adapters.postgres._link import LIMIT, Link
 from migrator.adapters.postgres._lock import LeaseLock
 from migrator.adapters.postgres._queries import literal
+from migrator.adapters.postgres._settings import CLEAN, GIVE_BACK, KEEP, OURSELVES
 from migrator.adapters.postgres._tracker import PostgresTracker
 from migrator.adapters.postgres._watch import Watch
 from migrator.core.errors import ConnectionLost, DatabaseError, MigratorError, OutcomeUnknown, PlanRefused
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 COMMIT = 60.0
 """Seconds that a commit may take; after them its outcome is unknown."""
 
-ROLLBACK = 8.0
+ROLLBACK = 6.0
 """Seconds for cancelling what runs and rolling back; after them the connection is closed, which does the same."""
 
-_DROPS_PLANS = re.compile(r"\b(DEALLOCATE|DISCARD)\b", re.IGNORECASE)
+_PLANS = re.compile(r"\b(DEALLOCATE|DISCARD|PREPARE)\b", re.IGNORECASE)
 
 _ACTIVE_TRANSACTION = "25001"
 
@@ -116,7 +117,7 @@ class PostgresSession:
         mark = None if run.transactional or run.cursor is not None else self.tracker.mark
         context = Context(self._link, run, databases, self.tracker.queries, mark)
         context.pooled = self._pooled
-        if _DROPS_PLANS.search(run.source):
+        if _PLANS.search(run.source):
             self.tracker.forget_plans()
         opened = self._transaction(run, context, timeout) if run.transactional else self._plain(run, context, timeout)
         async with opened:
@@ -125,14 +126,15 @@ class PostgresSession:
     @asynccontextmanager
     async def _transaction(self, run: Run, context: Context, timeout: float) -> AsyncIterator[None]:
         limit = f"SET LOCAL statement_timeout = {int(timeout * 1000)};" if timeout else ""
-        reset = "" if self._pooled else "RESET ALL;"
+        keep = f"{KEEP};" if self._pooled else ""
         label = f"SET LOCAL application_name = {literal(f'migrator:{run.run_id}')};" if self._pooled else ""
-        context.begin = f"{reset} BEGIN; {limit} {label} SET LOCAL migrator.run = {literal(run.run_id)}"
+        context.begin = f"BEGIN; {keep} {limit} {label} {_marked(run)}"
         self._link.later(context.begin)
         self.tracker.open_run = run.run_id
         if not run.path.endswith(".sql"):  # a file with such a command is refused when it is read
             self._link.watch = Watch()
         watch = self._link.watch
+        self.tracker.before_end = lambda: self._before_end(run, watch)
         try:
             await context.prepare(run.source)
             yield
@@ -145,10 +147,26 @@ class PostgresSession:
             await to_the_end(self._roll_back(context))
             if watch is not None:
                 context.escaped = await to_the_end(self._has_ended(watch))
+            await to_the_end(self._clean(run))
             raise known  # noqa: B904 - it has its cause
         finally:
             self._link.watch = None
             self.tracker.open_run = ""
+
+    def _before_end(self, run: Run, watch: Watch | None) -> str:
+        """Return what comes before the row of success: constraints are checked with the script's rights, the row is
+        written with ours. The mark of the transaction is set again where the script sent nothing that may end it.
+        """
+        mark = _marked(run) if watch is None or not watch.sent else ""
+        return f"SET CONSTRAINTS ALL IMMEDIATE; {GIVE_BACK if self._pooled else OURSELVES}; {mark}"
+
+    async def _clean(self, run: Run) -> None:
+        """Take back what the script has set for its session; a pooler's is not ours, and a rollback took that back."""
+        if self._pooled or not self._link.alive:
+            return
+        with suppress(MigratorError):
+            await self._link.execute(_cleaning(run), "end the step", limit=ROLLBACK)
+            self._link.other_role = self._link.held_back = False
 
     async def _has_ended(self, watch: Watch) -> bool:
         """Say whether the script ended the step's transaction; yes where that cannot be asked any more."""
@@ -161,7 +179,9 @@ class PostgresSession:
     async def _commit(self, run: Run, context: Context) -> None:
         """Send what waits together with COMMIT; to the end, because nobody would know the outcome of half of it."""
         try:
-            await to_the_end(self._link.execute("COMMIT", "commit", limit=COMMIT))
+            clean = "" if self._pooled else f"{_cleaning(run)}; "
+            await to_the_end(self._link.execute(f"{clean}COMMIT", "commit", limit=COMMIT))
+            self._link.other_role = False
         except ConnectionLost as error:
             raise OutcomeUnknown(
                 f"the connection was lost while {run.database}:{run.revision} was being committed ({error.message})",
@@ -195,7 +215,7 @@ class PostgresSession:
         except Exception as error:  # noqa: BLE001 - raised again as ours
             raise _known(error, run, self._link)  # noqa: B904 - it has its cause
         finally:
-            await to_the_end(self._tidy(context))
+            await to_the_end(self._tidy(context, run))
 
     async def _drop_invalid_indexes(self, run: Run) -> None:
         """Remove what a CREATE INDEX CONCURRENTLY of an earlier attempt left: IF NOT EXISTS would keep it for good."""
@@ -208,15 +228,23 @@ class PostgresSession:
                     f"DROP INDEX CONCURRENTLY IF EXISTS {row['full_name']}", "drop an invalid index"
                 )
 
-    async def _tidy(self, context: Context) -> None:
+    async def _tidy(self, context: Context, run: Run) -> None:
         self._link.lead = str
         await context.close()
         if not self._link.alive:
             return
         with suppress(MigratorError):
             await self._link.execute("ROLLBACK", "roll back what the script left open", limit=ROLLBACK)
-            if not self._pooled:
-                await self._link.execute("RESET ALL", "end the step", limit=ROLLBACK)
+        await self._clean(run)
+
+
+def _marked(run: Run) -> str:
+    """Return the text that marks the transaction of a step as its own."""
+    return f"SET LOCAL migrator.run = {literal(run.run_id)}"
+
+
+def _cleaning(run: Run) -> str:
+    return f"{CLEAN}; DEALLOCATE ALL" if _PLANS.search(run.source) else CLEAN
 
 
 def _known(error: BaseException, run: Run, link: Link) -> BaseException:

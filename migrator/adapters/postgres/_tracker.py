@@ -1,6 +1,6 @@
 """The tracker of one PostgreSQL database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -50,6 +50,8 @@ class PostgresTracker:
         self._copies = Copies()
         self._prepared = False
         self.open_run = ""
+        self.before_end: Callable[[], str] = str
+        """Gives what comes before the end of a run in the step's transaction."""
         self.used = True
         """Whether the lock's row says that there have been runs; the first run writes it."""
 
@@ -210,7 +212,7 @@ class PostgresTracker:
         if following is not None:
             texts.append(self._start_text(following))
         if self.open_run:
-            for text in texts:
+            for text in (self.before_end(), *texts):
                 self._link.later(text)
         else:
             await self._send(f"BEGIN;\n{';'.join(texts)};\nCOMMIT", run, "record the end of the run")
@@ -264,7 +266,8 @@ class PostgresTracker:
         if not refused or not (_REFUSED in str(cause) or _LOST in str(cause)):
             return error
         text = self.queries.text("standing", {"run_id": run.run_id})
-        (row,) = await self._link.fetch(text, (), "read the tracker", limit=LIMIT)
+        async with self._link.as_ourselves("read the tracker"):
+            (row,) = await self._link.fetch(text, (), "read the tracker", limit=LIMIT)
         if row["fence"] == run.fence and row["status"] == Status.PENDING and self.open_run:
             return self._removed(run) if _LOST in str(cause) else _escaped(run)
         if row["fence"] is None or (row["fence"] == run.fence and row["status"] is None):
@@ -296,7 +299,8 @@ class PostgresTracker:
     async def _send(self, text: str, run: Run, doing: str) -> None:
         guard = f"{self._link.guard};\n" if self._link.guard and not run.transactional else ""
         try:
-            await self._link.execute(guard + text, doing, limit=LIMIT)
+            async with self._link.as_ourselves(doing):
+                await self._link.execute(guard + text, doing, limit=LIMIT)
         except DatabaseError as error:
             await self._roll_back()
             raise await self.explain(error, run) from error.__cause__

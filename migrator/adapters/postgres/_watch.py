@@ -21,14 +21,15 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._sent = False
+        self.sent = False
+        """Whether the script sent a command that may end its transaction."""
         self._number: int | None = None
 
     async def heed(self, connection: Any, text: str) -> None:
         """Take in a text that is about to be sent, on the connection that is to send it."""
-        if self._sent or not ends_transaction(text):
+        if self.sent or not ends_transaction(text):
             return
-        self._sent = True
+        self.sent = True
         waits = 0 if connection.is_in_transaction() else 1  # BEGIN is sent together with this text
         with suppress(asyncpg.InFailedSQLTransactionError):
             self._number = await connection.fetchval(_NUMBER) + waits
@@ -38,7 +39,7 @@ class Watch:
 
         `reliable` is False without a connection, and behind a pooler: each transaction may be another session's.
         """
-        if not self._sent:
+        if not self.sent:
             return False
         if not reliable or self._number is None:
             return True
