@@ -56,7 +56,12 @@ def hurry(ground: Ground) -> None:
 def in_update(ground: Ground) -> Child:
     """Start an upgrade and return when its long update runs on the server."""
     child = ground.project.start("upgrade", "head")
-    until(lambda: ground.updating() or not child.runs(), "the update runs")
+
+    def is_running() -> bool:
+        """Return whether it is the long one: the step before it updates the same collection."""
+        return ("counted", "pending", "unknown") in ground.statuses() and bool(ground.updating())
+
+    until(lambda: is_running() or not child.runs(), "the update runs")
     assert child.runs(), child.wait()
     return child
 
