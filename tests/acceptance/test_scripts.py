@@ -47,7 +47,9 @@ def test_when_it_changed(scripts: Project) -> None:
     path = script(scripts, "refresh")
     scripts.good("upgrade", "head")
     assert "Nothing to do" in scripts.good("upgrade", "head").stdout
-    path.write_text(path.read_text() + "\n# another text\n", "utf-8")
+    path.write_text(path.read_text() + "\n# a comment changes nothing\n", "utf-8")
+    assert "Nothing to do" in scripts.good("upgrade", "head").stdout
+    path.write_text(path.read_text().replace("INSERT INTO done VALUES", "INSERT INTO done (name) VALUES"), "utf-8")
     scripts.good("upgrade", "head")
     assert ran(scripts) == ["refresh", "refresh"]
     assert [run["kind"] for run in runs(scripts.urls["main"], "revision = 'refresh'")] == ["script", "script"]
