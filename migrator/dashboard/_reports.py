@@ -103,6 +103,7 @@ class Report(Document):
     lock: str
     changes: list[Change]
     tracker: str = Field(description="Where the tracker is, and its version.")
+    follower: bool = Field(description="Whether the server is a standby or a secondary.")
     clean: bool
 
 

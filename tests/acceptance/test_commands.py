@@ -241,7 +241,7 @@ def test_doctor(both: Project) -> None:
     both.table("main", "a1")
     before = snapshot(both.urls["main"])
     said = both.good("doctor").stdout
-    assert "1 revisions, head a1" in said
+    assert "1 revision, head a1" in said
     found = both.good("doctor", "--json").json()["databases"]
     assert set(found) == {"main", "events"}
     assert {each["level"] for name in found for each in found[name]["findings"]} <= {"ok", "warn"}

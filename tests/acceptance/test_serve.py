@@ -44,7 +44,7 @@ def test_it_ends_with_a_signal(shop: Project) -> None:
             result = child.wait(20)
         assert result.exit_code == 0, result
         assert "Cancel" not in result.stderr, "the stream ended by itself"
-    assert shop.states()["bb22"] == "pending"
+    assert shop.states()["bb22"] == "failed"
 
 
 def started(url: str) -> str:
