@@ -125,7 +125,7 @@ def test_parameters(asking: Project) -> None:
     """What follows `--` and --param becomes the script's own Params, JSON where it is; a secret is shown nowhere."""
     rest = ["--", "--days", "3", "--zip=00042", "--names", '["x", "y"]', "--api-token", "s3cr3t-t0ken"]
     result = asking.good("run", "asking", "-v", *rest)
-    assert "Params(days=3, zip='00042', names=['x', 'y']" in result.stdout
+    assert "Params(days=3, zip='00042', names=['x', 'y']" in result.stderr
     (row,) = runs(asking.urls["main"], "revision = 'asking'")
     assert json.loads(row["params"]) == {"days": 3, "zip": "00042", "names": ["x", "y"], "api_token": "***"}
     assert "s3cr3t" not in result.stderr
