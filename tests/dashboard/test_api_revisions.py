@@ -18,7 +18,8 @@ def test_revisions(shop: Project, served: Served, client: httpx2.Client) -> None
     shop.table("main", "d4", "b2", tags=["money"])
     path = shop.folder / "revisions" / "b2.py"
     ran = path.read_text()
-    path.write_text(f"{ran}# later\n")
+    later = ran.replace("(id int)", "(id bigint)")
+    path.write_text(later)
     path.with_name("c3.py").unlink()
     api = Api(client, served(shop))
 
@@ -36,11 +37,13 @@ def test_revisions(shop: Project, served: Served, client: httpx2.Client) -> None
     whole = api.get("/api/revisions/main/b2")
     assert (whole["stored"], whole["on_disk"], whole["differs"]) == (True, True, True)
     assert whole["header"]["functions"] == ["downgrade", "upgrade", "verify"]
-    assert api.get("/api/revisions/main/b2/source") == f"{ran}# later\n"
+    assert api.get("/api/revisions/main/b2/source") == later
     assert api.get("/api/revisions/main/b2/source", at="stored") == ran
     diff = api.get("/api/revisions/main/b2/diff").splitlines()
     assert diff[:2] == ["--- as it ran", "+++ revisions/b2.py"]
-    assert [line for line in diff[2:] if line[0] in "+-"] == ["+# later"]
+    changed = [line for line in diff[2:] if line[0] in "+-"]
+    assert [line[0] for line in changed] == ["-", "+"]
+    assert "(id bigint)" in changed[1]
     assert api.get("/api/revisions/main/c3/source", at="stored")
     for there in ("main/c3/source", "main/c3/diff", "main/d4/diff", "main/d4/source?at=stored", "main/d", "x/b2"):
         api.get(f"/api/revisions/{there}", 404)

@@ -116,7 +116,7 @@ def test_from_a_slow_upgrade_to_a_rollback(store: Project, served: Served, page:
     page.get_by_role("button", name="Roll back").click()
     page.wait_for_url("**/audit/*")
     expect(page.get_by_role("main").get_by_text("ok", exact=True).first).to_be_visible()
-    assert store.states() == {"a1": "applied", "a2": "pending", "a3": "pending"}
+    assert store.states() == {"a1": "applied", "a2": "pending", "a3": "failed"}
 
     page.get_by_role("navigation").get_by_role("link", name="Audit").click()
     row = page.locator("tr").filter(has_text="downgrade")
@@ -150,7 +150,7 @@ def test_a_log_is_followed_live(shop: Project, served: Served, page: Page) -> No
 def test_a_long_change_is_steered(store: Project, served: Served, page: Page) -> None:
     """Pause and resume are pressed in the page, and the program at work obeys."""
     url = served(store)
-    upgrade = store.start("upgrade", "a2", env={"PACE": "200"})
+    upgrade = store.start("upgrade", "a2", env={"PACE": "80"})
     page.goto(url)
     until(lambda: done(page) > 0, "the bar is there")
     page.get_by_role("link", name="watch").click()
