@@ -206,7 +206,7 @@ def answered(doubt: Unanswered, state: State) -> Outcome:
         there = f"What the checkpoints of {run.key} say is" if run.origin else f"Nothing of {run.key} is"
         if not run.transactional and not run.origin:
             there = f"What {run.key} did is"
-        if run.key in state.blocked:
+        if run.key in state.blocked and not run.origin:
             again = (
                 "Look at what it left, then decide: "
                 f'`migrator resolve {run.run_id} --retry | --mark-success | --mark-rolled-back --reason "..."`'

@@ -255,7 +255,7 @@ def test_failing_rows_are_passed_over_and_run_again(shop: Project) -> None:
     assert "1 row failed again" in again.stdout
     assert [tuple(row) for row in sql(url, "SELECT key::text FROM script_run_failures")] == [('["500"]',)]
     sql(url, "UPDATE rows SET d = 1")
-    assert "1 rows in 1 batch" in shop.good("runs", "retry-failed", runs(url)[-1]["run_id"]).stdout
+    assert "1 row in 1 batch" in shop.good("runs", "retry-failed", runs(url)[-1]["run_id"]).stdout
     assert [tuple(row) for row in sql(url, "SELECT min(n), max(n), count(*) FROM rows")] == [(1, 1, ROWS - 1)]
     assert "Nothing to do" in shop.good("runs", "retry-failed", run).stdout
     assert [each["status"] for each in runs(url)] == ["success"] * 4
@@ -334,7 +334,7 @@ def test_a_verify_does_not_walk(shop: Project) -> None:
     refused = shop.run("upgrade", "head")
     assert "ctx.batches works in an upgrade() or downgrade() that names it itself" in refused.stderr
     assert refused.exit_code == 13
-    assert "it goes on at the checkpoint" in refused.stderr
+    assert "it continues at the checkpoint" in refused.stderr
 
 
 def test_one_transaction_is_refused_before_anything_runs(shop: Project) -> None:

@@ -98,4 +98,4 @@ async def test_every_change_is_seen(shop: Project, way: str, alter: str) -> None
         (shop.revisions("main") / "a1.py").write_text(text, "utf-8")
         outcome = await migrator.upgrade("head")
         assert len(outcome.runs) == 1, name
-        sql(shop.urls["main"], "DELETE FROM script_run_tracker")
+        sql(shop.urls["main"], "DELETE FROM script_run_tracker", "UPDATE script_run_lock SET used = false")

@@ -45,7 +45,7 @@ def refused(answer: httpx2.Response) -> str:
         ({"origin": "null"}, False),
         ({"origin": "http://["}, False),
         ({"sec-fetch-site": "cross-site", "authorization": "Bearer {token}"}, True),
-        ({"sec-fetch-site": "cross-site", "authorization": "Bearer {token}", "cookie": "a=b"}, False),
+        ({"sec-fetch-site": "cross-site", "authorization": "Bearer {token}", "cookie": "a=b"}, True),
         ({"sec-fetch-site": "cross-site", "authorization": "Basic YTpi"}, False),
     ],
 )

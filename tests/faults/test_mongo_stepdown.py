@@ -148,7 +148,7 @@ def test_majority_lost_and_regained(ground: Ground, three: MongoSet, rerunnable:
         assert result.exit_code == 4, result
         words = " ".join(result.stderr.split())
         assert "elected a primary" in words
-        assert "Nothing of it is in the database." in words
+        assert "nothing of main:t2 is in main." in words
         assert "Correct" not in words
         ground.project.good("upgrade", "head")
     assert ground.check() == []

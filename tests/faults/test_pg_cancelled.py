@@ -140,7 +140,7 @@ async def test_the_connection_beside_breaks_as_it_is_given_back(proxy: Proxy, po
     adapter = PostgresAdapter("main", url, pool=2, connect_timeout=5.0, release="", tracker="")
     watch = Watch(Throttle(waiters=100), adapter, print)
     await watch.start()
-    proxy.reset(first(says(b"UNLISTEN"), Do.CUT_BEFORE))
+    proxy.reset(first(says(b"DISCARD ALL"), Do.CUT_BEFORE))
     async with asyncio.timeout(LIMIT):
         await watch.stop()
     assert proxy.fired
@@ -150,7 +150,7 @@ async def test_the_connection_breaks_as_it_is_given_back(proxy: Proxy, project: 
     """What breaks when all is done changes nothing: the upgrade is a success."""
     project.revision("main", "a1", upgrade='await ctx.execute("UPDATE items SET n = 1")')
     project.configure(main=proxy.url(postgres_url))
-    proxy.reset(first(says(b"UNLISTEN"), Do.CUT_BEFORE))
+    proxy.reset(first(says(b"DISCARD ALL"), Do.CUT_BEFORE))
     outcome = await Migrator(load(str(project.toml), {})).upgrade("head")
     assert len(outcome.runs) == 1
     assert proxy.fired
