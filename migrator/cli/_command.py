@@ -13,6 +13,8 @@ from migrator import _output, _signals
 from migrator.core.secrets import Mask
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from migrator.config import Config
     from migrator.core.protocols import Notifier
     from migrator.runtime.migrator import Migrator
@@ -185,7 +187,8 @@ def _run(console: Console, start: Callable[[], Awaitable[int | None]]) -> int:
 def _complete(start: Callable[[], Awaitable[int | None]]) -> int:
     """Run a command to its end, as `asyncio.run` does, also where a task that a script has begun calls sys.exit.
 
-    asyncio lets SystemExit leave the loop at once; the task that awaits the script's gets it when the loop continues.
+    asyncio lets SystemExit and KeyboardInterrupt leave the loop at once. The task that awaits the script's gets it when
+    the loop continues; what no task awaits fails the script that began it.
     SIGTERM, SIGHUP and Ctrl-C cancel the command, so that it can roll back and release its locks.
     """
     import asyncio
@@ -195,14 +198,29 @@ def _complete(start: Callable[[], Awaitable[int | None]]) -> int:
 
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
+        loop.set_exception_handler(_report)
         task = loop.create_task(work())
         with _signals.cancelling(lambda: loop.call_soon_threadsafe(task.cancel)):
             while True:
                 try:
                     code = loop.run_until_complete(task)
                     break
-                except SystemExit:
+                except (SystemExit, KeyboardInterrupt) as error:
                     if task.done():
                         raise
+                    from migrator.runtime.calling import note_exit
+
+                    note_exit(error)
         _signals.ended(code)
         return code
+
+
+def _report(loop: "AbstractEventLoop", context: dict[str, Any]) -> None:
+    """Report an error that no task received, as asyncio does, unless it is the loss of a connection.
+
+    A driver whose attempt to connect or to cancel a statement is itself cancelled leaves a future behind, and the loss
+    of its connection is set on it (asyncpg: TLSUpgradeProto). The command reports what that means for it; a traceback
+    on stderr would only hide that.
+    """
+    if not isinstance(context.get("exception"), OSError):
+        loop.default_exception_handler(context)

@@ -6,13 +6,15 @@ itself: the task of the command sees the requests that were made to it, and only
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from inspect import iscoroutine, unwrap
 from math import inf
+from traceback import walk_tb
 from typing import Any, Self, TypeVar
 
 from migrator.core.errors import AwaitForgotten, ScriptEnded, TookTooLong, leaves
@@ -21,12 +23,39 @@ from migrator.runtime.awaiting import watching
 
 _BLOCKED = "Let what blocks run in a thread: `await asyncio.to_thread(...)`."
 
+_log = logging.getLogger("migrator")
+
 A = TypeVar("A")
 T = TypeVar("T")
 
 
 class Leave(BaseException):
     """Raised by what is lent to a script in order to end it: it passes through the script and through `call`."""
+
+
+@dataclass
+class _Running:
+    """A call, and what left the event loop in one of the tasks and callbacks that it began."""
+
+    is_over: bool = False
+    exit: BaseException | None = None
+
+
+_RUNNING: ContextVar[_Running | None] = ContextVar("the call that began this task or callback", default=None)
+
+
+def note_exit(error: BaseException) -> None:
+    """Take in a SystemExit or KeyboardInterrupt that left the event loop: it fails the call whose task raised it.
+
+    Of a call that is over nothing can be taken back; then it is logged.
+    """
+    handles = [frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__)]
+    contexts = [handle._context for handle in handles if isinstance(handle, asyncio.Handle)]  # type: ignore[attr-defined]  # noqa: SLF001 - the only way from an error to the task that raised it
+    running = next((found for context in contexts if (found := context.get(_RUNNING))), None)
+    if running is None or running.is_over:
+        _log.warning("a task or callback that a script left behind %s; this was ignored", _deed(error))
+    else:
+        running.exit = error
 
 
 @dataclass(frozen=True)
@@ -79,7 +108,7 @@ async def call(function: Callable[[A], Awaitable[T]], argument: A, within: Withi
 
 
 async def _called(function: Callable[[A], Awaitable[T]], argument: A, path: str) -> T:
-    with watching(path) as watch, guarded():
+    with watching(path) as watch, guarded(), _collecting_exits():
         result = await function(argument)
         if iscoroutine(result):
             result.close()
@@ -88,6 +117,19 @@ async def _called(function: Callable[[A], Awaitable[T]], argument: A, path: str)
             )
         watch.check()
         return result
+
+
+@contextmanager
+def _collecting_exits() -> Iterator[None]:
+    """Raise what left the event loop in a task or callback of this block, when the block has ended well."""
+    running = _Running()
+    _RUNNING.set(running)
+    try:
+        yield
+    finally:
+        running.is_over = True
+    if running.exit is not None:
+        raise running.exit
 
 
 @contextmanager

@@ -86,6 +86,41 @@ def test_in_every_function(shop: Project) -> None:
             migrator.upgrade("head")
 
 
+LOOSE = {
+    "async def leave():\n    sys.exit(0)\nkept = asyncio.create_task(leave())\nawait asyncio.sleep(0.05)": (
+        "called sys.exit(0)"
+    ),
+    "asyncio.get_running_loop().call_soon(sys.exit, 3)\nawait asyncio.sleep(0.05)": "called sys.exit(3)",
+    "def stop():\n    raise KeyboardInterrupt\nasyncio.get_running_loop().call_soon(stop)\nawait asyncio.sleep(0.05)": (
+        "raised KeyboardInterrupt"
+    ),
+    "async def leave():\n    sys.exit(4)\ntask = asyncio.create_task(leave())\n"
+    "try:\n    await task\nexcept SystemExit:\n    pass": "called sys.exit(4)",
+}
+
+
+@pytest.mark.parametrize("body", LOOSE)
+def test_in_a_task_that_nothing_awaits(shop: Project, body: str) -> None:
+    """What would end the program fails the step that began the task or callback, and nothing of the step is kept."""
+    make = 'await ctx.execute("CREATE TABLE loose (id int)")'
+    shop.revision("main", "a1", upgrade=f"import asyncio, sys\n{make}\n{body}")
+    ended = shop.run("upgrade", "head")
+    assert ended.exit_code == 1, ended
+    assert f"the script {LOOSE[body]}" in ended.stderr
+    assert relations(shop.urls["main"]) == set()
+
+
+def test_in_a_task_that_was_left_behind(shop: Project) -> None:
+    """A task that outlives its step changes nothing any more: it is logged, and the revisions after it are applied."""
+    leave = "import asyncio, sys\nasyncio.get_running_loop().call_later(0.2, sys.exit, 0)"
+    shop.revision("main", "a1", upgrade=leave)
+    shop.revision("main", "a2", "a1", upgrade="import asyncio\nawait asyncio.sleep(0.5)")
+    ended = shop.run("upgrade", "head")
+    assert ended.exit_code == 0, ended
+    assert "left behind called sys.exit(0)" in ended.stderr
+    assert [row["status"] for row in runs(shop.urls["main"])] == ["success", "success"]
+
+
 def test_around_the_work(shop: Project) -> None:
     """A cleanup that exits changes nothing; a file, a class, or parameters that exit are refused before anything."""
     path = shop.revision("main", "a1", upgrade="pass")
