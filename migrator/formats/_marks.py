@@ -11,6 +11,9 @@ _VERIFY = ("verify", "verification")
 SECTIONS = {**dict.fromkeys(_UP, "upgrade"), **dict.fromkeys(_DOWN, "downgrade"), **dict.fromkeys(_VERIFY, "verify")}
 """The words that other tools and people have for a section, and ours for it."""
 
+_MARKED = frozenset(("up", "down", "upgrade", "downgrade", "undo", "rollback"))
+"""Words that are the value of a key in marks of other tools; `-- see: verify` may be a remark."""
+
 _TOOLS = ("migrate", "goose", "dbmate", "flyway", "yoyo", "liquibase", "micrate", "rambler", "sqlmigrate", "tern")
 _AROUND = frozenset(
     (
@@ -132,8 +135,14 @@ def _is_only_section(words: list[str]) -> bool:
 
 
 def _is_keyed_section(comment: str, *, is_title: bool) -> bool:
-    """Say whether a comment is a downgrade behind its key, as in `-- rollback: DROP TABLE orders`."""
+    """Return whether a comment is a downgrade after its key, or the key of another tool with the name of a section.
+
+    As in `-- rollback: DROP TABLE orders`, or in `-- name: down`.
+    """
     match = _KEYED.match(comment)
-    if match is None or match[1].lower() not in _DOWN:
+    if match is None:
         return False
-    return not is_title or _VERB.match(match[2]) is not None
+    if match[1].lower() in _DOWN:
+        return not is_title or _VERB.match(match[2]) is not None
+    named = _WORDS.findall(match[2].lower())
+    return not is_title and bool(named) and named[0] in _MARKED and all(word in _AROUND for word in named[1:])

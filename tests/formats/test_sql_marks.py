@@ -24,6 +24,14 @@ MARKS = [
     *("-- Down", "-- down", "-- DOWN:", "-- ==== DOWN ====", "-- Down Migration", "-- Downgrade", "-- downgrade:"),
     *("-- rollback", "-- Rollback:", "-- rollback DROP TABLE orders;", "--rollback drop table orders", "-- @UNDO"),
     *("-- rollback: DROP TABLE orders", "-- undo", "-- Flyway undo", "-- yoyo rollback", "-- //@UNDO", "-- revert"),
+    *(
+        "-- name: down",
+        "-- name: Down!",
+        "-- mig:down",
+        "-- pgmigrate: down",
+        "-- direction = down",
+        "/* phase: undo */",
+    ),
     *("-- begin down", "-- section: downgrade", "-- Down script", "-- migrator: upgrade and downgrade"),
     *("---- create above / drop below ----", "-- Revert app:orders from pg", "-- changeset bob:2"),
 ]
@@ -76,6 +84,8 @@ def test_above_the_first_section(mark: str, hint: str) -> None:
         "-- Rollback of this needs a backup.\nSELECT 1;",
         "-- The migrator runs it in one transaction.\nSELECT 1;",
         "-- down payments are kept\nSELECT 1;",
+        "-- arrow keys: down moves the row\nSELECT 1;",
+        "-- direction: down payments first\nSELECT 1;",
         "-- see https://example.com/migrate\nSELECT 1;",
         "/* /* verify */ nested, not a mark by itself */ SELECT 1;",
         "-- up to 10 rows\nSELECT 1;",
