@@ -59,7 +59,7 @@ def test_an_end_in_the_middle(events: Project, number: signal.Signals) -> None:
     """Whatever ends it in the middle, the next upgrade goes on, and every document is changed exactly once."""
     child = in_the_middle(events)
     child.send(number)
-    result = child.wait(15)
+    result = child.wait()
     done = checkpoint(events)["rows"]
     assert number is signal.SIGKILL or f"Done and kept: {done} of about {ROWS} rows" in result.stderr
     again = events.good("upgrade", "head", "--json").json()["runs"]
