@@ -31,6 +31,8 @@ Row = dict[str, Any]
 INDIRECT = "Remove directConnection from the address, or name the primary in it."
 """What to do if the address leads to a secondary alone."""
 
+_ENDS_TRANSACTION = ("abortTransaction", "commitTransaction")
+
 
 class Client(AsyncMongoClient[Row]):
     """A client that may be used while a session of another client is bound.
@@ -67,6 +69,16 @@ class Client(AsyncMongoClient[Row]):
 
 class Database(AsyncDatabase[Row]):
     """A database of such a client."""
+
+    async def command(self, command: Any, value: Any = 1, *args: Any, **options: Any) -> Any:
+        """Run a command. UsageError where it would end the bound transaction, which is the step's, not the script's."""
+        name = command if isinstance(command, str) else next(iter(command), "")
+        if name in _ENDS_TRANSACTION and (options.get("session") or _bound(self)) is not None:
+            raise UsageError(
+                f"a script cannot send {name}: the transaction is ended by its step, together with the tracker's entry",
+                hint="Remove the command; `transaction = False` runs the revision without a transaction.",
+            )
+        return await super().command(command, value, *args, **options)
 
     async def _command(self, conn: Any, command: Any, value: Any = 1, *args: Any, **options: Any) -> Any:
         first = value if isinstance(command, str) else next(iter(command.values()), None)
