@@ -241,7 +241,7 @@ class Migrator(Questions):
             asked if targets else [*asked, *(scripts[key] for key in state.scripts if key in scripts)]
         )
         chosen = [each for each in asked if not tags or set(listed("tags", tags)) & set(each.header.tags)]
-        return await verify(chosen, self._connections, owner_of(self.config, self.actor), jobs)
+        return await verify(chosen, self._connections, owner_of(self.config, self.actor), self.config.timeout, jobs)
 
     async def resolve(self, run_id: str, decision: "Decision | None" = None, reason: str = "") -> "Resolution":
         """Record what a person decided about a run that left something behind; return the run, and what verify says.

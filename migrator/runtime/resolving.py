@@ -11,8 +11,8 @@ from migrator.core.run import Effect, Kind, Run, State, Status
 from migrator.core.utf8 import readable
 from migrator.runtime import directory
 from migrator.runtime.runs import Held, new_id
-from migrator.runtime.settle import Find
-from migrator.runtime.verdict import Verdict, check
+from migrator.runtime.settle import LIMIT, Find
+from migrator.runtime.verdict import Verdict, check_within
 
 _ENDS = {
     Decision.RETRY: (Status.FAILED, Effect.UNKNOWN),
@@ -103,7 +103,7 @@ async def _verify(revision: Revision | None, held: Held, databases: Databases) -
     script = directory.load(revision, held.adapter.capabilities)
     try:
         async with held.adapter.context(revision.source, databases) as context:
-            await check(script, context)
+            await check_within(LIMIT, script, context)
     except (Verdict, MigratorError) as error:
         return f"no: {error}"
     return "yes: all of it is in the database"

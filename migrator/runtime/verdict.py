@@ -1,5 +1,6 @@
 """Asking a script's verify."""
 
+import asyncio
 from typing import Any
 
 from migrator.core.errors import ConnectionLost, LockLost, OutcomeUnknown, TookTooLong
@@ -44,6 +45,21 @@ async def check(script: Script, context: Any, within: Within | None = None) -> N
             raise Verdict("verify returned None and called no ctx.check: it must return True or False")
     elif answer is not True:
         raise Verdict("verify returned False" if answer is False else f"verify returned {_odd(answer)}")
+
+
+async def check_within(limit: float, script: Script, context: Any) -> None:
+    """Ask a script's verify outside a step, as `check` does. Raises Verdict, too, where it takes over `limit` seconds
+    (0 for any time), also where it blocks the event loop.
+    """
+    try:
+        async with asyncio.timeout(limit or None) as scope:
+            await check(script, context, Within.seconds(limit))
+    except TookTooLong as error:
+        raise Verdict(f"verify took longer than {limit:g} s. {error.hint}".strip()) from error
+    except TimeoutError as error:
+        if not scope.expired():
+            raise
+        raise Verdict(f"verify took longer than {limit:g} s") from error
 
 
 def _odd(answer: object) -> str:

@@ -14,21 +14,22 @@ from migrator.runtime import directory
 from migrator.runtime.connections import Connections
 from migrator.runtime.runs import new_id
 from migrator.runtime.side_by_side import side_by_side
-from migrator.runtime.verdict import Verdict, check
+from migrator.runtime.verdict import Verdict, check_within
 
 
 async def verify(
-    revisions: Sequence[Revision], connections: Connections, owner: Owner, jobs: int = 1
+    revisions: Sequence[Revision], connections: Connections, owner: Owner, timeout: float, jobs: int = 1
 ) -> tuple[Verification, ...]:
     """Return one answer for each revision, in order, `jobs` of them asked at once; each is recorded as a run.
 
-    Raises DatabaseError where a server cannot be asked.
+    `timeout` is in seconds, for each verify whose revision has no limit of its own; 0 means none. One that takes longer
+    has failed. Raises DatabaseError where a server cannot be asked.
     """
     turn, deploy_id = asyncio.Semaphore(jobs), new_id()
 
     async def ask(revision: Revision) -> Verification:
         async with turn:
-            return await _verify(revision, connections)
+            return await _verify(revision, connections, timeout)
 
     answers = await side_by_side(ask(each) for each in revisions)
     for database in dict.fromkeys(each.database for each in revisions):
@@ -74,16 +75,17 @@ def _run(revision: Revision, answer: Verification, owner: Owner, deploy_id: str)
     return run.moved(Status.FAILED, Effect.NONE, reason="verify_failed", error=answer.message)
 
 
-async def _verify(revision: Revision, connections: Connections) -> Verification:
+async def _verify(revision: Revision, connections: Connections, timeout: float) -> Verification:
     if not revision.verifiable:
         return Verification(revision.database, revision.id, revision.title, None, "has no verify")
     adapter = await connections.adapter(revision.database)
     script = directory.load(revision, adapter.capabilities)
+    limit = timeout if revision.header.timeout is None else revision.header.timeout
     began = time.perf_counter()
     ok, message = True, ""
     async with adapter.context(revision.source, connections) as context:
         try:
-            await check(script, context)
+            await check_within(limit, script, context)
         except Verdict as verdict:
             ok, message = False, str(verdict)
     spent = round((time.perf_counter() - began) * 1000, 3)

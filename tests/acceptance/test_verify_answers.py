@@ -55,3 +55,25 @@ def test_right_answers(both: Project) -> None:
         assert [each.ok for each in migrator.verify()] == [True] * 5
         with pytest.raises(VerifyFailed, match="verify returned 0"):
             migrator.upgrade("events:head")
+
+
+SLOW = {
+    "postgres": "return await ctx.value('SELECT true FROM pg_sleep(60)')",
+    "task": "import asyncio; await asyncio.sleep(60)\nreturn True",
+    "blocking": "import time; time.sleep(60)\nreturn True",
+}
+
+
+@pytest.mark.parametrize("slow", SLOW)
+def test_a_verify_that_takes_too_long(shop: Project, slow: str) -> None:
+    """`migrator verify` ends it at the step's limit and reports it as failed; the other answers are given, too."""
+    shop.revision("main", "a1", upgrade="pass", verify="return True")
+    flag = shop.folder / "slow"
+    body = f"from pathlib import Path\nif Path({str(flag)!r}).exists():\n    {SLOW[slow].splitlines()[0]}\nreturn True"
+    shop.revision("main", "a2", "a1", upgrade="pass", verify=body, timeout="1s")
+    with BlockingMigrator(load(str(shop.toml))) as migrator:
+        migrator.upgrade("head")
+        flag.touch()
+        answers = migrator.verify()
+    assert [answer.ok for answer in answers] == [True, False]
+    assert answers[1].message.startswith("verify took longer than 1 s")
