@@ -157,7 +157,7 @@ class MongoAdapter:
             except BaseException:
                 # pymongo leaves the socket open that its monitor is just connecting; a refused one is done in no time.
                 await asyncio.sleep(PAUSE)
-                await client.close()
+                await _close(client)
                 raise
         return Connected(client, "setName" in hello or hello.get("msg") == "isdbgrid")
 
@@ -192,6 +192,18 @@ class MongoAdapter:
 
 
 async def _disconnect(connected: Connected) -> None:
-    """Close; the farewell to the server is a courtesy that may not take long."""
-    with suppress(PyMongoError), pymongo.timeout(FAREWELL):
-        await connected.client.close()
+    """Close the client; a server that does not answer is not waited for."""
+    await _close(connected.client)
+
+
+async def _close(client: AsyncMongoClient[dict[str, Any]]) -> None:
+    """Close a client. The end of its sessions is reported to the server in FAREWELL seconds, or not at all.
+
+    The driver's close() leaves the sockets and the monitor open if that report fails or is cancelled. The second call
+    has nothing to report.
+    """
+    try:
+        with suppress(PyMongoError), pymongo.timeout(FAREWELL):
+            await client.close()
+    finally:
+        await client.close()

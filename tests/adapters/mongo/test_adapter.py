@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from migrator.adapters import mongo
+from migrator.adapters import _shared, mongo
 from migrator.adapters.mongo._session import MongoSession
 from migrator.core.errors import AuthenticationFailed, ConfigError, ConnectionFailed
 from migrator.core.protocols import Adapter
@@ -58,6 +58,19 @@ async def test_the_client_is_shared_and_counted(ground: Ground) -> None:
     async with adapter.context():
         assert adapter.status().database == ground.name
     await adapter.force_close()
+
+
+async def test_a_server_that_does_not_answer_the_farewell(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The client is closed all the same, with its sockets and its monitor, though the farewell is cancelled."""
+    monkeypatch.setattr(_shared, "CLOSE_TIMEOUT", 0.1)
+    with ground.failing("endSessions", blockConnection=True, blockTimeMS=500):
+        async with ground.adapter().context() as ctx:
+            await ctx.db.things.insert_one({})
+    del ctx
+    gc.collect()
+    assert [str(each.message) for each in recwarn if each.category is ResourceWarning] == []
 
 
 def test_an_address_without_a_database() -> None:
